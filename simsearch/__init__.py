@@ -1,0 +1,72 @@
+"""Semantic search over sentences with BERT: an index, queries, and a benchmark of its own pooling.
+
+::
+
+    import simsearch
+
+    simsearch.build("faq.csv", "indexes/faq")
+    with simsearch.open_index("indexes/faq") as searcher:
+        for hit in searcher.query("怎么退款？", k=3):
+            print(hit.rank, f"{hit.score:.3f}", hit.text)
+
+Importing the package is cheap: TensorFlow, OpenVINO, FAISS and SQLite are imported when they are
+first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simsearch.config import EncoderSettings
+    from simsearch.encoder import Encoder, SentenceEncoder
+    from simsearch.errors import SimsearchError
+    from simsearch.pipeline import BuildReport, benchmark, build, open_index, read_tasks
+    from simsearch.records import Document, Hit
+    from simsearch.search import Searcher
+    from simsearch.whitening import Whitening
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BuildReport": "pipeline",
+    "Document": "records",
+    "Encoder": "encoder",
+    "EncoderSettings": "config",
+    "Hit": "records",
+    "Searcher": "search",
+    "SentenceEncoder": "encoder",
+    "SimsearchError": "errors",
+    "Whitening": "whitening",
+    "benchmark": "pipeline",
+    "build": "pipeline",
+    "open_index": "pipeline",
+    "read_tasks": "pipeline",
+}
+
+__all__ = [
+    "BuildReport",
+    "Document",
+    "Encoder",
+    "EncoderSettings",
+    "Hit",
+    "Searcher",
+    "SentenceEncoder",
+    "SimsearchError",
+    "Whitening",
+    "benchmark",
+    "build",
+    "open_index",
+    "read_tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simsearch' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"simsearch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,152 @@
+"""Settings: ``config.yaml`` and the command line's options become one frozen, checked object."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import pydantic
+import yaml
+
+from simsearch.errors import SettingsError
+
+PoolingName = Literal[
+    "cls",
+    "pooler",
+    "mean",
+    "max",
+    "mean_sqrt_len",
+    "position_weighted_mean",
+    "first_last_mean",
+    "last2_mean",
+    "static_mean",
+]
+POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
+"""All pooling names, in the order in which tables show them."""
+Precision = Literal["auto", "float32"]
+RuntimeName = Literal["openvino", "tensorflow"]
+OnError = Literal["stop", "skip"]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+_Model = TypeVar("_Model", bound=_Section)
+
+
+class EncoderSettings(_Section):
+    """Which encoder, and how it pools. ``None`` means: as the checkpoint says."""
+
+    model: str = "zhen-mini"
+    pooling: PoolingName | None = None
+    layers: list[int] | None = None
+    whitening: str | None = None
+    dim: int | None = pydantic.Field(default=None, ge=1)
+    precision: Precision = "auto"
+    runtime: RuntimeName = "openvino"
+
+
+class CorpusSettings(_Section):
+    """How corpus files are read. Columns: ``None`` means ``text``, and ``id`` if there is one."""
+
+    text_column: str | None = None
+    id_column: str | None = None
+    on_error: OnError = "stop"
+
+
+class QuerySettings(_Section):
+    """How many hits a query gives, and how good they must be."""
+
+    k: int = pydantic.Field(default=10, ge=1)
+    threshold: float | None = pydantic.Field(default=None, ge=-1, le=1)
+
+
+class BenchmarkSettings(_Section):
+    """Which poolings are compared when none is named."""
+
+    poolings: list[PoolingName] = [
+        "static_mean",
+        "cls",
+        "mean",
+        "max",
+        "position_weighted_mean",
+        "first_last_mean",
+        "last2_mean",
+    ]
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    query: QuerySettings = QuerySettings()
+    benchmark: BenchmarkSettings = BenchmarkSettings()
+
+
+def load_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Settings from a file, with ``overrides`` (section → key → value) on top.
+
+    Without a path ``./config.yaml`` is read if it is there. An override of ``None`` is not given.
+    Raises SettingsError naming the file, the key and the nearest key that exists.
+    """
+    if path is None and Path("config.yaml").is_file():
+        path = Path("config.yaml")
+    content = {} if path is None else _read_yaml(path)
+    for section, values in overrides.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        below = content.get(section)
+        content[section] = {**below, **given} if isinstance(below, dict) else given or below
+    content = {section: values for section, values in content.items() if values is not None}
+    return _validated(Settings, content, str(path) if path else "options")
+
+
+def encoder_settings(values: Mapping[str, Any], source: str) -> EncoderSettings:
+    """Checked encoder settings from plain values; SettingsError names ``source``."""
+    return _validated(EncoderSettings, values, source)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')})") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise SettingsError(
+            f"{path}: expected sections such as 'encoder:', got {type(content).__name__}; see the "
+            "config.yaml of the project for every setting"
+        )
+    return content
+
+
+def _validated(model: type[_Model], content: Mapping[str, Any], source: str) -> _Model:
+    try:
+        return model.model_validate(dict(content))
+    except pydantic.ValidationError as error:
+        raise SettingsError("\n".join(_messages(model, error, source))) from None
+
+
+def _messages(model: type[Any], error: pydantic.ValidationError, source: str) -> Iterator[str]:
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            keys = _keys_beside(model, problem["loc"])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(keys)}"
+            yield f"{source}: unknown setting {where!r}; {hint}"
+        else:
+            expected = problem["msg"][0].lower() + problem["msg"][1:]
+            yield f"{source}: {where} is {problem['input']!r}; {expected}"
+
+
+def _keys_beside(model: type[Any], location: tuple[int | str, ...]) -> list[str]:
+    for part in location[:-1]:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)

@@ -1,0 +1,70 @@
+"""The records that flow through the rooms: frozen, and free of behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One sentence of a corpus. ``metadata`` holds JSON values only."""
+
+    id: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query.
+
+    ``score`` is the cosine similarity, in [-1, 1]. ``percentile`` (0 to 100) is the share of random
+    pairs of this corpus whose score is lower; ``None`` where the corpus has no two documents.
+    """
+
+    rank: int
+    id: str
+    score: float
+    percentile: float | None
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePair:
+    """Two sentences and how alike people find them (any scale; 0/1 for yes and no)."""
+
+    score: float
+    sentence1: str
+    sentence2: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query of a retrieval task."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Qrel:
+    """A judgement: how relevant a document is to a query (0 is not at all)."""
+
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+@dataclass(frozen=True, slots=True)
+class WordOrderTriple:
+    """A sentence, a paraphrase in other words, and a swap: the same words with another meaning."""
+
+    id: str
+    language: str
+    phenomenon: str
+    sentence: str
+    paraphrase: str
+    swap: str
