@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+from checkpoints import TINY_ALBERT, TINY_BERT, random_variables
+
+from simsearch import bert
+from simsearch.checkpoint import load_checkpoint
+from simsearch.encoder import SentenceEncoder
+from simsearch.errors import CheckpointError
+from simsearch.variables import (
+    Architecture,
+    backbone_shapes,
+    canonical_name,
+    is_ignored,
+    mlm_shapes,
+    pooler_shapes,
+    unknown_names,
+)
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "checkpoints" / "ckpt_index"
+
+
+def test_the_embedded_model_is_what_its_readme_says() -> None:
+    checkpoint = load_checkpoint("zhen-mini")
+    a = checkpoint.architecture
+    assert (a.family, a.num_hidden_layers, a.hidden_size, a.vocab_size) == ("bert", 6, 384, 13085)
+    assert (checkpoint.lower_case, checkpoint.max_length, checkpoint.pooling) == (True, 512, "mean")
+    assert (checkpoint.folder / "README.md").is_file()
+
+
+def test_a_prefix_of_any_name_is_found(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "renamed")
+    for file in folder.glob("bert_model.ckpt.*"):
+        file.rename(folder / file.name.replace("bert_model.ckpt", "model.ckpt-1000000"))
+    ours, theirs = SentenceEncoder.load(folder), SentenceEncoder.load(tiny_bert)
+    assert ours.fingerprint == theirs.fingerprint
+
+
+def test_optimizer_slots_and_unused_heads_are_tolerated(tiny_bert: Path, tmp_path: Path) -> None:
+    variables = random_variables(TINY_BERT)
+    extra = {
+        "bert/pooler/dense/kernel/adam_m": np.ones((12, 12), np.float32),
+        "cls/seq_relationship/output_weights": np.ones((2, 12), np.float32),
+        "global_step": np.float32(7),
+    }
+    folder = checkpoints.write_google(tmp_path / "trained", TINY_BERT, variables | extra)
+    assert SentenceEncoder.load(folder).fingerprint == SentenceEncoder.load(tiny_bert).fingerprint
+
+
+def edit_config(**changes: object) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / "bert_config.json"
+        config = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps({**config, **changes}), "utf-8")
+
+    return edit
+
+
+def replace_bytes(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        path = folder / name
+        path.write_bytes(change(path.read_bytes()))
+
+    return edit
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def second_checkpoint(folder: Path) -> None:
+    shutil.copy(folder / "bert_model.ckpt.index", folder / "other.ckpt.index")
+
+
+DATA = "bert_model.ckpt.data-00000-of-00001"
+BROKEN = {
+    "no config": (remove("bert_config.json"), "neither bert_config.json .* nor config.json"),
+    "no index": (remove("bert_model.ckpt.index"), "no file bert_model.ckpt.index; copy"),
+    "no data": (remove(DATA), r"none of the files bert_model.ckpt.data-\*-of-00001 found"),
+    "no vocabulary": (remove("vocab.txt"), "vocab.txt: no such file"),
+    "two checkpoints": (second_checkpoint, r"several checkpoints \(bert_model.ckpt, other.ckpt\)"),
+    "cut data": (replace_bytes(DATA, lambda b: b[: len(b) // 2]), "cut short or damaged"),
+    "empty data": (replace_bytes(DATA, lambda b: b""), "cut short or damaged"),
+    "cut index": (
+        replace_bytes("bert_model.ckpt.index", lambda b: b[:100]),
+        "cut short or damaged",
+    ),
+    "flipped bit": (
+        replace_bytes(DATA, lambda b: b[:500] + bytes([b[500] ^ 1]) + b[501:]),
+        "cut short or damaged",
+    ),
+    "config not JSON": (
+        replace_bytes("bert_config.json", lambda b: b[:-1]),
+        "not readable as JSON",
+    ),
+    "config a list": (replace_bytes("bert_config.json", lambda b: b"[]"), "expected a JSON object"),
+    "no hidden_size": (edit_config(hidden_size=None), "hidden_size is None; expected a positive"),
+    "heads": (edit_config(num_attention_heads=5), "12 is not a multiple of num_attention_heads 5"),
+    "activation": (edit_config(hidden_act="mish"), "hidden_act 'mish' is unknown; we know gelu"),
+    "family": (
+        edit_config(model_type="t5"),
+        "family 't5' is not supported; we read bert and albert",
+    ),
+    "roberta": (edit_config(model_type="roberta"), "RoBERTa is a BERT"),
+    "positions": (
+        edit_config(position_embedding_type="relative_key"),
+        "'relative_key' is not supported",
+    ),
+    "vocabulary size": (
+        replace_bytes("vocab.txt", lambda b: b + b"more\n"),
+        r"has 28 lines, but the embedding table has 27 rows",
+    ),
+    "a layer too many": (
+        edit_config(num_hidden_layers=4),
+        r"layer_3/attention/output/LayerNorm/beta.* and 13 more missing for a bert of 4 layers",
+    ),
+    "shape": (
+        edit_config(intermediate_size=40),
+        r"intermediate/dense/kernel has shape \(12, 20\); the config asks for \(12, 40\)",
+    ),
+    "another family's weights": (
+        edit_config(model_type="albert", embedding_size=8),
+        "missing for a albert.*It holds names that we don't know",
+    ),
+    "manifest": (
+        lambda folder: (folder / "simsearch.json").write_text('{"max_length": "x"}'),
+        "simsearch.json: a value is not usable",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_checkpoint_is_refused_with_the_reason(
+    kind: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "broken")
+    damage, message = BROKEN[kind]
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        SentenceEncoder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such-model", "neither a folder nor one of the embedded models"),
+        (__file__, "is a file; give the folder"),
+    ],
+)
+def test_a_name_that_is_nothing_is_refused(name: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(name)
+
+
+@pytest.fixture
+def hugging_face(tmp_path: Path) -> Path:
+    return checkpoints.write_huggingface(tmp_path / "hf", TINY_BERT, random_variables(TINY_BERT))
+
+
+def test_sentence_transformers_files_set_the_defaults(hugging_face: Path) -> None:
+    (hugging_face / "1_Pooling").mkdir()
+    (hugging_face / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (hugging_face / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    prompts = {"prompts": {"query": "query: ", "passage": "passage: "}}
+    (hugging_face / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (hugging_face / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    checkpoint = load_checkpoint(hugging_face)
+    assert (checkpoint.pooling, checkpoint.max_length, checkpoint.lower_case) == ("cls", 9, False)
+    assert checkpoint.prompts == {"query": "query: ", "document": "passage: "}
+
+
+def test_a_pickle_is_refused_with_advice(hugging_face: Path) -> None:
+    (hugging_face / "model.safetensors").rename(hugging_face / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"is a Python pickle, .* convert it"):
+        load_checkpoint(hugging_face)
+
+
+def test_cut_safetensors_are_refused(hugging_face: Path) -> None:
+    path = hugging_face / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read, as if cut short"):
+        SentenceEncoder.load(hugging_face)
+
+
+@pytest.mark.parametrize("a", [TINY_BERT, TINY_ALBERT], ids=["bert", "albert"])
+def test_every_hugging_face_name_maps_onto_googles(a: Architecture) -> None:
+    for ours, theirs in checkpoints.huggingface_names(a).items():
+        assert canonical_name(theirs, a.family) == ours
+        assert canonical_name(theirs.removeprefix(f"{a.family}."), a.family) == ours
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert/embeddings/word_embeddings/adam_v",
+        "bert/encoder/layer_0/output/dense/kernel/AdamWeightDecayOptimizer_1",
+        "global_step",
+        "cls/seq_relationship/output_bias",
+        "embeddings.position_ids",
+        "bert.embeddings.position_ids",
+        "cls.predictions.decoder.weight",
+    ],
+)
+def test_what_training_leaves_behind_is_ignored(name: str) -> None:
+    assert is_ignored(name)
+
+
+@pytest.mark.parametrize("name", ["bert/encoder/layer_0/output/dense/kernel", "electra/x", "h.0.w"])
+def test_nothing_else_is(name: str) -> None:
+    assert not is_ignored(name)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the .index files of real checkpoints are not here")
+@pytest.mark.parametrize("name", ["hwf87_wwm", "johnny", "llSiddharthll"])
+def test_every_variable_of_real_checkpoints_is_known(name: str) -> None:
+    names = dict(bert.tf.train.list_variables(str(SHARED / name / "bert_model.ckpt")))
+    config = json.loads((SHARED / name / "bert_config.json").read_text("utf-8"))
+    base = replace(TINY_BERT, **{k: v for k, v in config.items() if hasattr(TINY_BERT, k)})
+    a = replace(base, embedding_size=base.hidden_size)
+    shapes = backbone_shapes(a) | pooler_shapes(a) | mlm_shapes(a)
+    assert unknown_names(names, shapes) == []
+    assert backbone_shapes(a).keys() <= names.keys()
+    assert {n: tuple(s) for n, s in names.items() if n in shapes} == {
+        n: shape for n, shape in shapes.items() if n in names
+    }
