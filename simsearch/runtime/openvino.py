@@ -1,0 +1,71 @@
+"""The same graph, converted once, kept in the cache, and run by OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from simsearch.cache import cache_folder, folder_made_by
+from simsearch.checkpoint import Checkpoint
+from simsearch.config import Precision
+from simsearch.pooling import all_heads
+from simsearch.weights import WeightHashes
+
+# Part of the name of every cached graph: raise it when encoder_function or pooling.py change.
+_GRAPH_FORMAT = 1
+
+
+class OpenVinoRuntime:
+    """Implements ``Runtime``.
+
+    The cached graph offers all heads; only the wanted ones are compiled, so the rest costs nothing.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        hashes: WeightHashes,
+        heads: Sequence[str],
+        precision: Precision,
+    ) -> None:
+        core = ov.Core()
+        graph = core.read_model(_cached_graph(checkpoint, hashes) / "graph.xml")
+        by_name = {name: output for output in graph.outputs for name in output.get_names()}
+        wanted = ov.Model([by_name[head] for head in heads], graph.get_parameters(), "encoder")
+        bfloat16 = precision == "auto" and "BF16" in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
+        self._compiled = core.compile_model(
+            wanted,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+            },
+        )
+
+    def run(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float32]]:
+        """See ``Runtime``."""
+        outputs = self._compiled(ids, share_inputs=True)
+        return [np.array(outputs[i]) for i in range(len(self._compiled.outputs))]
+
+
+def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
+    a = checkpoint.architecture
+    # the hash covers the variables; these four change the computation on them
+    shape = f"{a.family}-{a.num_attention_heads}-{a.hidden_act}-{a.layer_norm_eps}"
+    pooler = (hashes.pooler or "none")[:16]
+    key = f"{hashes.backbone[:32]}-{pooler}-{shape}-{_GRAPH_FORMAT}-{ov.__version__.split('-')[0]}"
+
+    def convert(folder: Path) -> None:
+        from simsearch import bert  # TensorFlow: only for a graph that is not in the cache
+
+        heads = all_heads(a.num_hidden_layers, pooler=hashes.pooler is not None)
+        function = bert.encoder_function(checkpoint, heads).get_concrete_function()
+        ov.save_model(ov.convert_model(function), folder / "graph.xml", compress_to_fp16=False)
+
+    return folder_made_by(cache_folder() / "graphs" / key, convert)
