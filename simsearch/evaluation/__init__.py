@@ -1,0 +1,1 @@
+"""Measure an encoder: tasks, metrics, and the word-order suite."""

@@ -1,0 +1,177 @@
+"""The files of evaluation tasks: sentence pairs, BEIR folders, word-order triples."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from simsearch.errors import CorpusError, TaskError
+from simsearch.readers import read_lines, without_line_end
+from simsearch.records import Document, Qrel, Query, SentencePair, WordOrderTriple
+
+PAIR_COLUMNS: Final = ("score", "sentence1", "sentence2")
+QREL_COLUMNS: Final = ("query-id", "corpus-id", "score")
+WORD_ORDER_COLUMNS: Final = ("id", "language", "phenomenon", "sentence", "paraphrase", "swap")
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """The three files of a BEIR folder. A query and a document of equal id are unrelated."""
+
+    documents: Sequence[Document]
+    queries: Sequence[Query]
+    qrels: Sequence[Qrel]
+
+
+def read_pairs(path: str | Path) -> list[SentencePair]:
+    """Read a file with a line ``score<TAB>sentence1<TAB>sentence2`` for each pair.
+
+    UTF-8, no header, no quoting: a quotation mark is text. ``TaskError`` with path and line for a
+    wrong number of fields, a score that is no finite number or an empty sentence; also for a file
+    that cannot be read, is not UTF-8 or is empty.
+    """
+    pairs = []
+    for where, (score, first, second) in _tsv_rows(Path(path), PAIR_COLUMNS, header=False):
+        _require_text(where, sentence1=first, sentence2=second)
+        pairs.append(SentencePair(_finite(where, score), first, second))
+    return pairs
+
+
+def read_word_order(path: str | Path) -> list[WordOrderTriple]:
+    """Read a TSV with the header of ``WORD_ORDER_COLUMNS``; otherwise as ``read_pairs``.
+
+    ``TaskError`` also for an empty field, an id that comes twice and another header.
+    """
+    triples, seen = [], set[str]()
+    for where, fields in _tsv_rows(Path(path), WORD_ORDER_COLUMNS, header=True):
+        _require_text(where, **dict(zip(WORD_ORDER_COLUMNS, fields, strict=True)))
+        _require_new(where, f"id {fields[0]!r}", seen)
+        triples.append(WordOrderTriple(*fields))
+    return triples
+
+
+def builtin_word_order() -> list[WordOrderTriple]:
+    """Read the package's own 200 triples, of five phenomena in English and Chinese."""
+    packaged = resources.files("simsearch.evaluation") / "word_order.tsv"
+    with resources.as_file(packaged) as path:
+        return read_word_order(path)
+
+
+def read_retrieval(folder: str | Path) -> RetrievalData:
+    """Read a BEIR folder: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv``.
+
+    A document's text is title + space + text, or the text alone where the title is missing or
+    empty. ``TaskError`` with path and line for a record that is no object with a text and an
+    ``_id``, an id that comes twice, an empty query, a judgement that comes twice, names an unknown
+    query or document, or is no whole number; also for a file that is missing or empty.
+    """
+    root = Path(folder)
+    documents = []
+    for where, record in _json_rows(root / "corpus.jsonl"):
+        title = record.get("title") or ""
+        if not isinstance(title, str):
+            raise TaskError(f"{where}: title {title!r}, expected a string or no title")
+        text = f"{title} {record['text']}" if title.strip() else record["text"]
+        documents.append(Document(record["_id"], text))
+    queries = []
+    for where, record in _json_rows(root / "queries.jsonl"):
+        _require_text(where, text=record["text"])
+        queries.append(Query(record["_id"], record["text"]))
+    known_queries, known_documents = {q.id for q in queries}, {d.id for d in documents}
+    qrels, seen = [], set[str]()
+    for where, fields in _tsv_rows(root / "qrels" / "test.tsv", QREL_COLUMNS, header=True):
+        query, document, relevance = fields
+        if query not in known_queries:
+            raise TaskError(f"{where}: query-id {query!r} is not an _id of queries.jsonl")
+        if document not in known_documents:
+            raise TaskError(f"{where}: corpus-id {document!r} is not an _id of corpus.jsonl")
+        _require_new(where, f"judgement of {document!r} for {query!r}", seen)
+        qrels.append(Qrel(query, document, _whole(where, relevance)))
+    return RetrievalData(documents, queries, qrels)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """("path:line", line without its end) of a UTF-8 file; a line ends with LF or CRLF only."""
+    try:
+        for number, line, reason in read_lines(path, gzipped=False):
+            if reason is not None:
+                raise TaskError(f"{path}:{number}: {reason}")
+            yield f"{path}:{number}", without_line_end(line)
+    except CorpusError as error:
+        raise TaskError(str(error)) from error
+
+
+def _tsv_rows(
+    path: Path, columns: tuple[str, ...], *, header: bool
+) -> Iterator[tuple[str, list[str]]]:
+    """("path:line", fields) of each row; its header, where it has one, must be ``columns``."""
+    expected = f"expected {len(columns)} fields with tabs between them: {', '.join(columns)}"
+    rows, awaits_header = 0, header
+    for where, line in _lines(path):
+        fields = line.split("\t")
+        if awaits_header:
+            awaits_header = False
+            if fields != list(columns):
+                raise TaskError(f"{where}: header {line!r}, {expected}")
+            continue
+        if len(fields) != len(columns):
+            raise TaskError(f"{where}: {len(fields)} field(s), {expected}")
+        rows += 1
+        yield where, fields
+    _require(rows, f"{path}: no rows, {expected}")
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("path:line", object) of each line; ``_id`` and ``text`` are strings, and no id is twice."""
+    seen = set[str]()
+    for where, line in _lines(path):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TaskError(f"{where}: {error.msg}, expected one JSON object a line") from error
+        if not isinstance(record, dict):
+            raise TaskError(f"{where}: {line[:40]!r}, expected one JSON object a line")
+        for key in ("_id", "text"):
+            if not isinstance(record.get(key), str):
+                raise TaskError(f"{where}: {key} {record.get(key)!r}, expected a string")
+        _require_text(where, _id=record["_id"])
+        _require_new(where, f"_id {record['_id']!r}", seen)
+        yield where, record
+    _require(seen, f"{path}: no rows, expected one JSON object a line")
+
+
+def _finite(where: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TaskError(f"{where}: score {text!r}, expected a finite number")
+    return value
+
+
+def _whole(where: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise TaskError(f"{where}: score {text!r}, expected a whole number") from error
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise TaskError(message)
+
+
+def _require_text(where: str, **fields: str) -> None:
+    for name, text in fields.items():
+        _require(text.strip(), f"{where}: {name} is empty; fill it in or remove the line")
+
+
+def _require_new(where: str, what: str, seen: set[str]) -> None:
+    _require(what not in seen, f"{where}: {what} is there twice; keep one of them")
+    seen.add(what)
