@@ -1,0 +1,34 @@
+"""The index folder: documents and vectors on disk, never half written.
+
+::
+
+    index.sqlite            the only truth about a finished index: documents, segments, settings
+    building.sqlite         the same of an index whose build is under way, or was interrupted
+    ingest-<16 hex>.sqlite  documents that are being read; becomes building.sqlite when all are in
+    vectors-<16 hex>.f32    a segment: float32 rows, little-endian, row-major; written once
+    manifest.json           a copy of the facts for people; never read
+    writer.lock             held by the one process that writes
+
+A build works in ``building.sqlite`` and ends by renaming it to ``index.sqlite``, so that a folder
+holds the old index until the moment it holds the new one. A segment is on disk, whole, before a
+transaction names it; what no database names is garbage, and the next writer sweeps it.
+
+Trust: an index is data. Nothing in it is unpickled, imported or executed, file names in it can't
+lead out of the folder, and each segment and document is checked against its hash. The hashes find
+accidents; someone who can write the folder can also write matching hashes.
+"""
+
+from simsearch.store.building import Shard
+from simsearch.store.documents import IngestReport
+from simsearch.store.meta import BuildPlan, differing_fields
+from simsearch.store.reader import StoredIndex
+from simsearch.store.writer import IndexWriter
+
+__all__ = [
+    "BuildPlan",
+    "IndexWriter",
+    "IngestReport",
+    "Shard",
+    "StoredIndex",
+    "differing_fields",
+]

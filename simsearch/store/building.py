@@ -1,0 +1,173 @@
+"""An index under construction, in ``building.sqlite``: documents first, then vectors by shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from simsearch.corpus import Row, RowProblem
+from simsearch.index.background import sample_pair_scores
+from simsearch.store.database import create_database, open_database, sqlite_errors, transaction
+from simsearch.store.documents import IngestReport, insert_rows, read_documents
+from simsearch.store.folder import (
+    BUILDING,
+    INDEX,
+    disk_errors,
+    new_ingest_name,
+    remove_database,
+    remove_side_files,
+    sync_folder,
+)
+from simsearch.store.meta import BuildPlan, Meta, load_meta, program_version, save_meta
+from simsearch.store.segments import (
+    Vectors,
+    check_vectors,
+    insert_segment,
+    map_segment,
+    read_segments,
+    write_segment,
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Documents that are encoded and committed together: their texts, and the row of the first."""
+
+    first_row: int
+    texts: list[str]
+
+
+def ingest(
+    folder: Path,
+    plan: BuildPlan,
+    rows: Iterable[Row | RowProblem],
+    on_error: Literal["stop", "skip"],
+) -> IngestReport:
+    """Make the folder's ``building.sqlite``, with all documents in it and no vectors.
+
+    It is filled under another name: after any exception, or a kill, there is no trace of it, and
+    the ``building.sqlite`` of an earlier build is as it was.
+    """
+    aside, building = folder / new_ingest_name(), folder / BUILDING
+    try:
+        with (
+            closing(create_database(aside)) as connection,
+            sqlite_errors(aside),
+            transaction(connection),
+        ):
+            report = insert_rows(connection, rows, on_error)
+            save_meta(connection, _first_meta(plan))
+        with disk_errors(building):
+            remove_database(building)
+            aside.replace(building)
+            sync_folder(folder)
+    except BaseException:
+        remove_database(aside)
+        raise
+    return report
+
+
+def _first_meta(plan: BuildPlan) -> Meta:
+    return Meta(
+        inputs=plan.inputs,
+        identity=plan.identity,
+        fingerprint=plan.fingerprint,
+        settings=plan.settings,
+        dim=plan.dim,
+        kind="flat",
+        generation=0,  # until it is finished
+        created=_now(),
+        version=program_version(),
+        stage="ingested",
+        background=np.empty(0, np.float32),
+        truncated=0,
+    )
+
+
+class Building:
+    """The folder's ``building.sqlite``, opened to go on with it.
+
+    Everything it has so far is checked first, so that what is finished is an index that opens:
+    raises CorruptIndexError otherwise.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / BUILDING
+        self._connection = open_database(self._path, "rw")
+        try:
+            self.meta = load_meta(self._connection, self._path)
+            self.segments = read_segments(self._connection, self._path)
+            for segment in self.segments:
+                map_segment(folder, segment, self.meta.dim)
+            self.total = self._count()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def done(self) -> int:
+        """How many documents have vectors; the first without is the row of this number."""
+        return sum(segment.rows for segment in self.segments)
+
+    def shards(self, size: int) -> Iterator[Shard]:
+        """The documents without a vector, in row order, up to ``size`` at a time."""
+        for first_row in range(self.done, self.total, size):
+            rows = range(first_row, min(first_row + size, self.total))
+            documents = read_documents(self._connection, self._path, rows)
+            yield Shard(first_row, [document.text for document in documents])
+
+    def commit(self, shard: Shard, vectors: Vectors, truncated: int) -> None:
+        """Store the vectors, float32 (len(shard.texts), dim), of the next shard, durably."""
+        if shard.first_row != self.done:
+            raise ValueError(f"the shard begins at row {shard.first_row}; row {self.done} is next")
+        check_vectors(vectors, len(shard.texts), self.meta.dim)
+        segment = write_segment(self._folder, shard.first_row, vectors)
+        with sqlite_errors(self._path), transaction(self._connection):
+            insert_segment(self._connection, segment)
+            self.meta = replace(self.meta, truncated=self.meta.truncated + truncated)
+            save_meta(self._connection, self.meta)
+        self.segments.append(segment)
+
+    def finish(self, generation: int) -> Meta:
+        """Put the new index in the place of the old one, at one stroke; this object is closed."""
+        if self.done != self.total:
+            raise ValueError(f"{self.done} of {self.total} documents have vectors; encode the rest")
+        vectors = [map_segment(self._folder, segment, self.meta.dim) for segment in self.segments]
+        meta = replace(
+            self.meta,
+            generation=generation,
+            created=_now(),
+            version=program_version(),
+            stage="finished",
+            background=sample_pair_scores(vectors),
+        )
+        with sqlite_errors(self._path), transaction(self._connection):
+            save_meta(self._connection, meta)
+        self.close()
+        index = self._folder / INDEX
+        with disk_errors(index):
+            remove_side_files(index)  # of a damaged index: any other was rolled back when opened
+            self._path.replace(index)
+            sync_folder(self._folder)
+        return meta
+
+    def close(self) -> None:
+        """Close the database. Everything committed is on disk."""
+        self._connection.close()
+
+    def _count(self) -> int:
+        with sqlite_errors(self._path):
+            count: int
+            (count,) = self._connection.execute("SELECT count(*) FROM documents").fetchone()
+        return count
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

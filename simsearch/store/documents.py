@@ -1,0 +1,150 @@
+"""The ``documents`` table: rows of a corpus go in, each under its own id; documents come out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from simsearch.corpus import Row, RowProblem, content_id
+from simsearch.errors import CorpusError
+from simsearch.records import Document
+from simsearch.store.database import damaged, sqlite_errors
+from simsearch.store.meta import canonical_json
+
+PROBLEMS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """How many rows of a corpus became documents, how many didn't, and why (the first 20)."""
+
+    documents: int
+    skipped: int
+    problems: tuple[str, ...]
+
+
+def insert_rows(
+    connection: sqlite3.Connection,
+    rows: Iterable[Row | RowProblem],
+    on_error: Literal["stop", "skip"],
+) -> IngestReport:
+    """Number the rows from 0 and insert them, inside the caller's transaction.
+
+    A row without an id gets ``content_id(text)``; a repeat gets it with ``-2``, ``-3`` and so on.
+    An own id that is taken is a problem of its row. Rows with problems are left out with "skip".
+    With "stop" they are all read, and then raise CorpusError; so does a corpus without documents.
+
+    Memory doesn't grow with the corpus: what has to be remembered is in temporary tables, which end
+    with the connection.
+    """
+    connection.execute("CREATE TEMP TABLE origins (row INTEGER PRIMARY KEY, path BLOB, line)")
+    connection.execute("CREATE TEMP TABLE repeats (id TEXT PRIMARY KEY, count INTEGER)")
+    documents = skipped = 0
+    problems: list[str] = []
+    for row in rows:
+        problem = row if isinstance(row, RowProblem) else _insert(connection, documents, row)
+        if problem is None:
+            documents += 1
+        else:
+            skipped += 1
+            if len(problems) < PROBLEMS_SHOWN:
+                problems.append(str(problem))
+    report = IngestReport(documents, skipped, tuple(problems))
+    if documents == 0 or (skipped and on_error == "stop"):
+        raise CorpusError(_refusal(report))
+    return report
+
+
+def _refusal(report: IngestReport) -> str:
+    lines = list(report.problems)
+    if report.skipped > len(lines):
+        lines.append(f"and {report.skipped - len(lines)} more")
+    listed = "".join(f"\n  {line}" for line in lines)
+    if not report.documents:
+        return f"the corpus has no row that can be used, and it takes one at least{listed}"
+    return (
+        f"{report.skipped} of {report.documents + report.skipped} rows cannot be used:{listed}\n"
+        "Mend them, or leave them out with --on-error skip"
+    )
+
+
+def _insert(connection: sqlite3.Connection, number: int, row: Row) -> RowProblem | None:
+    if row.id is None:
+        base = id_ = content_id(row.text)
+        while not _inserted(connection, number, id_, row):
+            id_ = f"{base}-{_next_repeat(connection, base)}"
+    elif not _inserted(connection, number, row.id, row):
+        path, line = _origin(connection, row.id)
+        return RowProblem(row.path, row.line, f"duplicate id {row.id!r}, first at {path}:{line}")
+    # as bytes: a file name need not be valid UTF-8
+    origin = (number, os.fsencode(row.path), row.line)
+    connection.execute("INSERT INTO origins VALUES (?, ?, ?)", origin)
+    return None
+
+
+def _inserted(connection: sqlite3.Connection, number: int, id_: str, row: Row) -> bool:
+    """Insert the row under this id, unless the id is taken."""
+    metadata = json.dumps(row.metadata, ensure_ascii=False, allow_nan=False)
+    digest = _document_hash(Document(id_, row.text, row.metadata))
+    cursor = connection.execute(
+        "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (number, id_, row.text, metadata, digest),
+    )
+    return cursor.rowcount == 1
+
+
+def _next_repeat(connection: sqlite3.Connection, base: str) -> int:
+    """2, 3, ...: counted, not searched for, so that a text may repeat 100,000 times."""
+    connection.execute(
+        "INSERT INTO repeats VALUES (?, 2) ON CONFLICT (id) DO UPDATE SET count = count + 1",
+        (base,),
+    )
+    count: int
+    (count,) = connection.execute("SELECT count FROM repeats WHERE id = ?", (base,)).fetchone()
+    return count
+
+
+def _origin(connection: sqlite3.Connection, id_: str) -> tuple[Path, int]:
+    path, line = connection.execute(
+        "SELECT path, line FROM origins JOIN documents USING (row) WHERE id = ?", (id_,)
+    ).fetchone()
+    return Path(os.fsdecode(path)), line
+
+
+def read_documents(
+    connection: sqlite3.Connection, path: Path, rows: Iterable[int]
+) -> Iterator[Document]:
+    """The documents with these row numbers, in this order.
+
+    CorruptIndexError for one that is missing or isn't what was written (by its hash).
+    """
+    for row in rows:
+        with sqlite_errors(path):
+            record = connection.execute(
+                "SELECT id, text, metadata, hash FROM documents WHERE row = ?", (int(row),)
+            ).fetchone()
+        yield _checked(path, int(row), record)
+
+
+def _checked(path: Path, row: int, record: tuple[str, str, str, bytes] | None) -> Document:
+    if record is not None:
+        id_, text, metadata, digest = record
+        try:
+            document = Document(id_, text, json.loads(metadata))
+            if _document_hash(document) == digest:
+                return document
+        except (TypeError, ValueError):  # altered into something that isn't even JSON
+            pass
+    raise damaged(path, f"document {row} {'is missing' if record is None else 'was altered'}")
+
+
+def _document_hash(document: Document) -> bytes:
+    """The first 16 bytes of the SHA-256 of [id, text, metadata] as canonical JSON."""
+    content = canonical_json([document.id, document.text, document.metadata])
+    return hashlib.sha256(content.encode("ascii")).digest()[:16]

@@ -1,0 +1,143 @@
+"""What an index says about itself: the plan it was built by, and the facts of the result."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.encoder import fingerprint
+from simsearch.store.database import damaged, sqlite_errors
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What decides the content of an index: two builds with equal plans make equal indexes.
+
+    ``inputs`` is a hash of the corpus files and how they are read, ``identity`` and ``fingerprint``
+    are the encoder's, ``settings`` (JSON values) say how to load it again, ``dim`` is the length of
+    its vectors.
+    """
+
+    inputs: str
+    identity: Mapping[str, Any]
+    fingerprint: str
+    settings: Mapping[str, Any]
+    dim: int
+
+
+@dataclass(frozen=True, eq=False)
+class Meta:
+    """The ``meta`` table, one row a field. ``stage`` is "finished" once every row has a vector.
+
+    ``background`` is float32, ascending: see ``index.background``. ``created`` is ISO 8601, UTC.
+    ``truncated`` counts the texts that were longer than the encoder takes.
+    """
+
+    generation: int
+    fingerprint: str
+    identity: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    inputs: str
+    dim: int
+    kind: str
+    created: str
+    version: str
+    stage: Literal["ingested", "finished"]
+    background: npt.NDArray[np.float32]
+    truncated: int
+
+
+_JSON_FIELDS = {"identity", "settings"}
+_INTEGERS = {"generation", "dim", "truncated"}
+
+
+def canonical_json(value: object) -> str:
+    """One spelling for equal JSON values, for hashing and comparing."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+
+
+def save_meta(connection: sqlite3.Connection, meta: Meta) -> None:
+    """Write every field, inside the caller's transaction."""
+    values: dict[str, object] = {field.name: getattr(meta, field.name) for field in fields(Meta)}
+    for name in _JSON_FIELDS:
+        values[name] = json.dumps(dict(getattr(meta, name)), ensure_ascii=False)
+    values["background"] = meta.background.astype("<f4").tobytes()
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def load_meta(connection: sqlite3.Connection, path: Path) -> Meta:
+    """Read every field. CorruptIndexError if one is missing, or is not what it must be."""
+    with sqlite_errors(path):
+        stored = dict(connection.execute("SELECT key, value FROM meta"))
+    values = {field.name: _parsed(field.name, stored, path) for field in fields(Meta)}
+    meta = Meta(**values)
+    if fingerprint(meta.identity) != meta.fingerprint:
+        raise damaged(path, "its fingerprint is not that of its identity")
+    if meta.dim < 1 or meta.stage not in ("ingested", "finished"):
+        raise damaged(path, f"its dim is {meta.dim}, its stage {meta.stage!r}")
+    return meta
+
+
+def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
+    if name not in stored:
+        raise damaged(path, f"{name!r} is missing from its table meta")
+    value = stored[name]
+    if name == "background":
+        if isinstance(value, bytes) and len(value) % 4 == 0:
+            return np.frombuffer(value, "<f4").astype(np.float32)
+    elif name in _INTEGERS:
+        if isinstance(value, int):
+            return value
+    elif isinstance(value, str):
+        if name not in _JSON_FIELDS:
+            return value
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = None
+        if isinstance(parsed, dict):
+            return parsed
+    raise damaged(path, f"{name!r} in its table meta is not of the right type")
+
+
+def plan_differences(meta: Meta, plan: BuildPlan) -> list[str]:
+    """What sets ``plan`` apart from the plan of this index, in words; empty for equal plans."""
+    lines = [] if meta.inputs == plan.inputs else ["the corpus (its files or columns)"]
+    lines += differing_fields(meta.identity, plan.identity)
+    lines += differing_fields(meta.settings, plan.settings)
+    if not lines and meta.dim != plan.dim:
+        lines.append(f"dim: index {meta.dim}, given {plan.dim}")
+    return list(dict.fromkeys(lines))  # a setting may be a field of the identity as well
+
+
+def differing_fields(index: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """One line a field that differs, with both values: ``pooling: index "cls", given "mean"``."""
+    left, right = _shown(index), _shown(given)
+    return [
+        f"{name}: index {left.get(name, '(none)')}, given {right.get(name, '(none)')}"
+        for name in sorted({*left, *right})
+        if left.get(name) != right.get(name)
+    ]
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: json.dumps(value, ensure_ascii=False, sort_keys=True)
+        for name, value in values.items()
+    }
+
+
+def program_version() -> str:
+    """The version of simsearch that runs; "unknown" from a source tree that isn't installed."""
+    try:
+        return metadata.version("simsearch")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simsearch.index.background import percentile, sample_pair_scores
+from simsearch.index.faiss import FlatIndex
+
+Vectors = npt.NDArray[np.float32]
+
+
+def unit(rows: object) -> Vectors:
+    vectors = np.array(rows, np.float64)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def cut(vectors: Vectors, places: list[int]) -> list[Vectors]:
+    return np.split(vectors, sorted(min(place, len(vectors)) for place in places))
+
+
+def brute_force(vectors: Vectors, query: Vectors, k: int) -> list[tuple[float, int]]:
+    """Every row, one at a time: the best k and whatever ties with the last, as (-score, row)."""
+    wide = query.astype(np.float64)
+    scores = [float(np.clip((row.astype(np.float64) * wide).sum(), -1, 1)) for row in vectors]
+    ranked = sorted((-score, row) for row, score in enumerate(scores))
+    return [pair for pair in ranked if pair[0] <= ranked[min(k, len(ranked)) - 1][0]]
+
+
+def random_unit(rows: int, dim: int, seed: int) -> Vectors:
+    return unit(np.random.default_rng(seed).standard_normal((rows, dim)))
+
+
+# Coordinates from a handful of values: nearly every query has ties.
+small_rows = st.lists(st.integers(-1, 1), min_size=3, max_size=3).filter(any)
+
+
+class TestFlatIndex:
+    @given(
+        rows=st.lists(small_rows, min_size=1, max_size=60),
+        queries=st.lists(small_rows, min_size=1, max_size=30),
+        places=st.lists(st.integers(0, 60), max_size=4),
+        k=st.integers(1, 80),
+    )
+    def test_equals_brute_force_with_ties_in_any_segments(
+        self, rows: list[list[int]], queries: list[list[int]], places: list[int], k: int
+    ) -> None:
+        vectors, asked = unit(rows), unit(queries)
+        answers = FlatIndex(cut(vectors, places)).search(asked, k)
+        assert len(answers) == len(asked)
+        for query, (found, scores) in zip(asked, answers, strict=True):
+            expected = brute_force(vectors, query, k)
+            assert found.tolist() == [row for _, row in expected]
+            assert scores.tolist() == [-score for score, _ in expected]
+
+    @pytest.mark.parametrize("dim", [3, 100, 768])
+    def test_equals_brute_force_where_scores_differ_in_the_last_bits_only(self, dim: int) -> None:
+        base = random_unit(1, dim, seed=1)[0]
+        noise = np.random.default_rng(2).standard_normal((300, dim)) * 3e-8
+        vectors = (base + noise).astype(np.float32)
+        ((found, scores),) = FlatIndex(cut(vectors, [100, 101])).search(base[None], 5)
+        assert list(zip((-scores).tolist(), found.tolist(), strict=True)) == brute_force(
+            vectors, base, 5
+        )
+
+    def test_one_query_equals_a_batch_of_thirty_to_the_last_bit(self) -> None:
+        vectors, queries = random_unit(500, 96, seed=1), random_unit(30, 96, seed=2)
+        index = FlatIndex(cut(vectors, [7, 300]))
+        batch = index.search(queries, 20)
+        for query, (rows, scores) in zip(queries, batch, strict=True):
+            ((alone_rows, alone_scores),) = index.search(query[None], 20)
+            assert alone_rows.tolist() == rows.tolist()
+            assert alone_scores.tobytes() == scores.tobytes()
+
+    def test_segments_do_not_matter_to_the_last_bit(self) -> None:
+        vectors, queries = random_unit(400, 64, seed=3), random_unit(25, 64, seed=4)
+        whole = FlatIndex([vectors]).search(queries, 15)
+        parts = FlatIndex(cut(vectors, [1, 2, 77, 399])).search(queries, 15)
+        for (rows, scores), (part_rows, part_scores) in zip(whole, parts, strict=True):
+            assert rows.tolist() == part_rows.tolist()
+            assert scores.tobytes() == part_scores.tobytes()
+
+    def test_every_tie_with_the_last_is_returned_however_many(self) -> None:
+        vectors = np.repeat(unit([[1, 0], [1, 1], [0, 1]]), [1, 1000, 5], axis=0)
+        ((rows, scores),) = FlatIndex([vectors]).search(unit([[1, 0]]), 2)
+        assert rows.tolist() == list(range(1001))
+        assert scores[0] == 1.0
+        assert scores[1:] == pytest.approx(0.5**0.5)
+
+    def test_k_beyond_the_corpus_returns_every_row_once(self) -> None:
+        vectors = random_unit(40, 8, seed=5)
+        ((rows, _),) = FlatIndex(cut(vectors, [11, 30])).search(vectors[:1], 10**12)
+        assert sorted(rows.tolist()) == list(range(40))
+        assert rows[0] == 0
+
+    def test_opposite_is_minus_one_and_itself_is_one(self) -> None:
+        ((rows, scores),) = FlatIndex([unit([[3, 4], [-3, -4]])]).search(unit([[3, 4]]), 2)
+        assert rows.tolist() == [0, 1]
+        assert scores == pytest.approx([1, -1], abs=1e-7)
+        assert scores.min() >= -1
+        assert scores.max() <= 1
+
+    def test_read_only_memory_map_is_searched(self, tmp_path: Path) -> None:
+        vectors = random_unit(50, 4, seed=6)
+        path = tmp_path / "向量 一.f32"
+        path.write_bytes(vectors.tobytes())
+        mapped = np.memmap(path, np.float32, "r", shape=(50, 4))
+        ((rows, scores),) = FlatIndex([mapped]).search(vectors[17:18], 1)
+        assert rows.tolist() == [17]
+        assert scores == pytest.approx([1], abs=1e-6)
+
+    @pytest.mark.parametrize("segments", [[], [np.empty((0, 2), np.float32)]])
+    def test_index_without_rows_answers_with_nothing(self, segments: list[Vectors]) -> None:
+        ((rows, scores),) = FlatIndex(segments).search(unit([[1, 0]]), 3)
+        assert rows.tolist() == []
+        assert scores.tolist() == []
+
+    def test_no_queries_no_answers(self) -> None:
+        assert FlatIndex([unit([[1, 0]])]).search(np.empty((0, 2), np.float32), 3) == []
+
+    def test_other_dimension_is_refused_with_both_numbers(self) -> None:
+        with pytest.raises(ValueError, match=r"\(1, 3\).*\(n, 2\)"):
+            FlatIndex([unit([[1, 0]])]).search(unit([[1, 0, 0]]), 1)
+        with pytest.raises(ValueError, match=r"\[2, 3\]"):
+            FlatIndex([unit([[1, 0]]), unit([[1, 0, 0]])])
+
+    def test_no_rows_wanted_and_values_not_finite_are_refused(self) -> None:
+        index = FlatIndex([unit([[1, 0]])])
+        with pytest.raises(ValueError, match="k is 0"):
+            index.search(unit([[1, 0]]), 0)
+        with pytest.raises(ValueError, match="not finite"):
+            index.search(np.array([[np.nan, 0]], np.float32), 1)
+
+
+class TestBackground:
+    def test_all_pairs_of_a_small_corpus(self) -> None:
+        # (a, b) 0; (a, c) and (b, c) 1 / sqrt(2)
+        vectors = unit([[1, 0], [0, 1], [1, 1]])
+        sample = sample_pair_scores([vectors[:1], vectors[1:]])
+        assert sample.dtype == np.float32
+        assert sample == pytest.approx([0, 0.5**0.5, 0.5**0.5])
+
+    @pytest.mark.parametrize("rows", [0, 1])
+    def test_no_pairs_no_sample(self, rows: int) -> None:
+        assert sample_pair_scores([np.ones((rows, 1), np.float32)]).tolist() == []
+        assert sample_pair_scores([]).tolist() == []
+
+    def test_pairs_are_never_a_row_with_itself(self) -> None:
+        # 200 orthogonal rows: only a row with itself scores 1
+        sample = sample_pair_scores([np.eye(200, dtype=np.float32)], pairs=5000)
+        assert len(sample) == 5000
+        assert sample.max() == 0
+
+    def test_same_seed_same_sample_in_any_segments(self) -> None:
+        vectors = random_unit(300, 5, seed=1)
+        sample = sample_pair_scores([vectors], pairs=2500, seed=3)
+        parts = sample_pair_scores(cut(vectors, [0, 1, 150]), pairs=2500, seed=3)
+        other = sample_pair_scores([vectors], pairs=2500, seed=4)
+        assert sample.tobytes() == parts.tobytes()
+        assert sample.tobytes() != other.tobytes()
+        assert (np.diff(sample) >= 0).all()
+
+    def test_sample_has_the_mean_of_all_pairs(self) -> None:
+        vectors = unit(np.random.default_rng(1).normal([1, 0, 0], 1, (400, 3)))
+        gram = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+        mean_of_pairs = (gram.sum() - np.trace(gram)) / (400 * 399)
+        # the scores' deviation is below 1, so 10,000 of them have a mean within 0.04 (4 sigma)
+        assert sample_pair_scores([vectors]).mean() == pytest.approx(mean_of_pairs, abs=0.04)
+
+    @pytest.mark.parametrize(
+        ("score", "expected"),
+        [(-1.0, 0), (0.1, 12.5), (0.15, 25), (0.2, 50), (0.3, 75), (0.4, 87.5), (1.0, 100)],
+    )
+    def test_percentile_by_hand(self, score: float, expected: float) -> None:
+        assert percentile(score, np.array([0.1, 0.2, 0.2, 0.4], np.float32)) == expected
+
+    def test_percentile_of_nothing_is_none(self) -> None:
+        assert percentile(0.5, np.empty(0, np.float32)) is None
