@@ -49,16 +49,40 @@ def write_results(results: Iterable[BenchmarkResult], folder: Path) -> Path:
     return path
 
 
-def table(results: Sequence[BenchmarkResult]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for the results of one task: metrics ± half the width of their intervals."""
+@dataclass(frozen=True, slots=True)
+class ResultTable:
+    """The results of one task, for people: metrics ± half the width of their intervals.
+
+    ``constants`` are metrics that are the same for all results; they would only widen the table.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    constants: dict[str, float]
+
+
+def table(results: Sequence[BenchmarkResult]) -> ResultTable:
+    """Arrange the results of one task."""
     names = list(dict.fromkeys(name for r in results for name in r.result.metrics))
+    constants = {
+        name: results[0].result.metrics[name]
+        for name in names
+        if len(results) > 1 and len({r.result.metrics.get(name) for r in results}) == 1
+    }
+    shown = [name for name in names if name not in constants]
     several_models = len({r.model for r in results}) > 1
-    header = [*(["model"] if several_models else []), "pooling", *names]
-    rows = [
-        [*([r.model] if several_models else []), r.pooling, *(_cell(r.result, n) for n in names)]
-        for r in results
-    ]
-    return header, rows
+    return ResultTable(
+        header=[*(["model"] if several_models else []), "pooling", *shown],
+        rows=[
+            [
+                *([r.model] if several_models else []),
+                r.pooling,
+                *(_cell(r.result, n) for n in shown),
+            ]
+            for r in results
+        ],
+        constants=constants,
+    )
 
 
 def _cell(result: TaskResult, name: str) -> str:
@@ -66,7 +90,8 @@ def _cell(result: TaskResult, name: str) -> str:
     if math.isnan(value):
         return "–"
     low, high = result.intervals.get(name, (math.nan, math.nan))
-    return f"{value:.4f}" if math.isnan(low) else f"{value:.4f} ± {(high - low) / 2:.3f}"
+    half = "" if math.isnan(low) else f" ±{(high - low) / 2:.3f}".replace("±0.", "±.")
+    return f"{value:.4f}{half}"
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,46 @@
+"""The command line: parse, call the pipeline, render.
+
+Exit status: 0 ok, 2 the user's error, 1 ours. Answers go to stdout, messages and progress to
+stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from simsearch.cli.commands import cli
+from simsearch.errors import SimsearchError
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # the texts are Unicode, whatever the terminal's locale says
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        cli.main(prog_name="simsearch", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except SimsearchError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # the reader of our output has had enough; keep Python from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        # a full disk, a missing permission: the machine's state, which the user can mend
+        name = f"{error.filename}: " if error.filename else ""
+        _fail(f"{name}{error.strerror or error}")
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"simsearch: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,112 @@
+"""The options that several commands share, and the settings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from simsearch.config import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Layers(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """``0,-1``: hidden states, 0 being the embeddings."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        """Whole numbers with commas between them."""
+        try:
+            return [int(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 0,-1", param, ctx)
+
+
+EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+config_option = click.option(
+    "--config", type=EXISTING_FILE, help="Settings file, instead of ./config.yaml."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a line, and nothing else."
+)
+model_option = click.option(
+    "--model", metavar="M", help="Checkpoint folder, or the embedded zhen-mini."
+)
+pooling_option = click.option(
+    "--pooling", metavar="P", help="cls, mean, max, first_last_mean, … (see the README)."
+)
+_encoder_options = (
+    click.option("--layers", type=Layers(), metavar="L", help="Hidden states to pool: 0,-1."),
+    click.option("--whitening", metavar="FILE", help="A whitening that `simsearch whiten` fitted."),
+    click.option(
+        "--dim", type=click.IntRange(min=1), metavar="N", help="Dimensions to keep of it."
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32"]),
+        help="auto: bfloat16 where the CPU has it.",
+    ),
+    click.option(
+        "--runtime", type=click.Choice(["openvino", "tensorflow"]), help="What runs the model."
+    ),
+)
+_corpus_options = (
+    click.option("--text-column", metavar="NAME", help="Column with the texts.  [default: text]"),
+    click.option(
+        "--id-column", metavar="NAME", help="Column with the ids.  [default: id, if there]"
+    ),
+    click.option(
+        "--on-error",
+        type=click.Choice(["stop", "skip"]),
+        help="What to do about rows that cannot be used.  [default: stop]",
+    ),
+)
+
+
+def encoder_options(command: Command) -> Command:
+    """Adds --layers, --whitening, --dim, --precision and --runtime."""
+    return reduce(lambda f, option: option(f), reversed(_encoder_options), command)
+
+
+def corpus_options(command: Command) -> Command:
+    """Adds --text-column, --id-column and --on-error."""
+    return reduce(lambda f, option: option(f), reversed(_corpus_options), command)
+
+
+def settings_from(options: dict[str, Any], default_precision: str | None = None) -> Settings:
+    """Settings of a command: its options, else the config file, else the defaults."""
+    from simsearch.config import load_settings  # pydantic, which --help does without
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: options.get(name) for name in names}
+
+    pooling = options.get("pooling")
+    settings = load_settings(
+        options.get("config"),
+        {
+            "encoder": {
+                **given("model", "layers", "whitening", "dim", "precision", "runtime"),
+                "pooling": pooling if isinstance(pooling, str) else None,
+            },
+            "corpus": given("text_column", "id_column", "on_error"),
+            "query": given("k", "threshold"),
+        },
+    )
+    if default_precision is not None and options.get("precision") is None:
+        encoder = settings.encoder.model_copy(update={"precision": default_precision})
+        return settings.model_copy(update={"encoder": encoder})
+    return settings
+
+
+def several(values: Sequence[str]) -> list[str] | None:
+    """The values of a repeatable option; ``None`` where it was not given."""
+    return list(dict.fromkeys(values)) or None

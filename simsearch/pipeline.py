@@ -1,0 +1,266 @@
+"""Where the parts are put together: build an index, open one, benchmark poolings."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simsearch.config import CorpusSettings, EncoderSettings, OnError, encoder_settings
+from simsearch.corpus import Row, RowProblem, hash_inputs, read_corpus
+from simsearch.encoder import SentenceEncoder, Vectors
+from simsearch.errors import CorpusError
+from simsearch.evaluation.files import (
+    builtin_word_order,
+    read_pairs,
+    read_retrieval,
+    read_word_order,
+)
+from simsearch.evaluation.report import BenchmarkResult
+from simsearch.evaluation.tasks import PairsTask, RetrievalTask, Task, WordOrderTask
+from simsearch.readers import text_lines
+from simsearch.search import Searcher
+from simsearch.store import BuildPlan, IndexWriter, StoredIndex
+from simsearch.whitening import Whitening
+
+OnProgress = Callable[[int, int | None], None]
+"""Called with the number of texts that have vectors, and of all (``None``: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    ``documents`` are in the index; ``skipped`` rows are not, and ``problems`` says why for the
+    first of them; ``truncated`` texts were longer than the encoder takes. ``changed`` is false
+    where the folder held this very index already; ``resumed`` documents had their vectors from an
+    interrupted build.
+    """
+
+    folder: Path
+    documents: int
+    skipped: int
+    problems: tuple[str, ...]
+    truncated: int
+    resumed: int
+    changed: bool
+
+
+def load_encoder(settings: EncoderSettings) -> SentenceEncoder:
+    """The encoder that the settings describe."""
+    return SentenceEncoder.load(
+        settings.model,
+        pooling=settings.pooling,
+        layers=settings.layers,
+        whitening=settings.whitening,
+        dim=settings.dim,
+        precision=settings.precision,
+        runtime=settings.runtime,
+    )
+
+
+def build(
+    corpus: str | Path | Sequence[str | Path],
+    index: str | Path | None = None,
+    *,
+    encoder: EncoderSettings | SentenceEncoder | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "stop",
+    replace: bool = False,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Build an index of the corpus files in ``index`` (default: indexes/<first file's stem>).
+
+    An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
+    Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
+    StoreError if the folder holds something else and ``replace`` is not set, CheckpointError and
+    SettingsError for the encoder. After any error the folder holds what it held before.
+    """
+    paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
+    folder = Path(index) if index is not None else default_index(paths)
+    columns = {"text_column": text_column, "id_column": id_column}
+    inputs = hash_inputs(paths, **columns)
+    if not isinstance(encoder, SentenceEncoder):
+        encoder = load_encoder(encoder or EncoderSettings())
+    plan = BuildPlan(
+        inputs=f"{inputs} {on_error}",
+        identity=encoder.identity,
+        fingerprint=encoder.fingerprint,
+        settings=_reopening(encoder),
+        dim=encoder.dim,
+    )
+    with IndexWriter.open(folder, plan, replace=replace) as writer:
+        if writer.finished:
+            return BuildReport(folder, writer.total, 0, (), writer.truncated, 0, changed=False)
+        skipped, problems = 0, tuple[str, ...]()
+        if not writer.ingested:
+            report = writer.ingest(read_corpus(paths, **columns), on_error=on_error)
+            skipped, problems = report.skipped, report.problems
+        resumed = writer.done
+        _encode_pending(writer, encoder, progress)
+        writer.finish()
+        return BuildReport(
+            folder, writer.total, skipped, problems, writer.truncated, resumed, changed=True
+        )
+
+
+def _encode_pending(
+    writer: IndexWriter, encoder: SentenceEncoder, progress: OnProgress | None
+) -> None:
+    done = writer.done
+
+    def advance(texts: int) -> None:
+        nonlocal done
+        done += texts
+        if progress is not None:
+            progress(done, writer.total)
+
+    for shard in writer.pending_shards():
+        before = encoder.truncated
+        vectors = encoder.encode(shard.texts, progress=advance)
+        writer.commit(shard, vectors, encoder.truncated - before)
+
+
+def default_index(corpus: Sequence[Path]) -> Path:
+    """``indexes/<stem of the first file>``: ``faq.csv.gz`` goes to ``indexes/faq``."""
+    name = corpus[0].name.removesuffix(".gz")
+    return Path("indexes") / Path(name).stem
+
+
+def _reopening(encoder: SentenceEncoder) -> dict[str, Any]:
+    """What an index keeps so that a query can load the same encoder again."""
+    source = encoder.whitening.source if encoder.whitening else None
+    return {
+        "model": encoder.checkpoint.reference,
+        "pooling": encoder.pooling.name,
+        "layers": list(encoder.pooling.layers) or None,
+        "whitening": str(source) if source else None,
+        "dim": encoder.dim if source else None,
+    }
+
+
+def open_index(
+    folder: str | Path,
+    *,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Searcher:
+    """Open a finished index for queries, with the encoder that it was built with.
+
+    ``overrides`` are encoder settings to use instead of the stored ones (a checkpoint that has
+    moved, another runtime). Raises the StoreErrors of the folder, and EncoderMismatchError if the
+    encoder is not the one of the index.
+    """
+    stored = StoredIndex.open(Path(folder))
+    try:
+        if encoder is None:
+            given = {key: value for key, value in (overrides or {}).items() if value is not None}
+            settings = encoder_settings({**stored.settings, **given}, str(folder))
+            encoder = load_encoder(settings)
+        return Searcher(encoder, stored)
+    except BaseException:
+        stored.close()
+        raise
+
+
+def read_tasks(
+    pairs: Iterable[str | Path] = (),
+    retrieval: Iterable[str | Path] = (),
+    word_order: Iterable[str | Path] = (),
+) -> list[Task]:
+    """The tasks in these files and folders; the built-in word-order suite if there are none.
+
+    Raises TaskError for a file that does not have its layout.
+    """
+    tasks: list[Task] = [
+        *(PairsTask(str(path), read_pairs(path)) for path in pairs),
+        *(RetrievalTask(str(path), read_retrieval(path)) for path in retrieval),
+        *(WordOrderTask(str(path), read_word_order(path)) for path in word_order),
+    ]
+    return tasks or [WordOrderTask("word-order", builtin_word_order())]
+
+
+def benchmark(
+    tasks: Sequence[Task], encoders: Iterable[EncoderSettings]
+) -> Iterator[BenchmarkResult]:
+    """Run every task on every encoder, one result at a time, encoder by encoder."""
+    for settings in encoders:
+        encoder = load_encoder(settings)
+        for task in tasks:
+            yield BenchmarkResult(settings.model, encoder.pooling.name, task.run(encoder))
+
+
+def fit_whitening(
+    encoder: SentenceEncoder,
+    corpus: Sequence[str | Path],
+    settings: CorpusSettings,
+    progress: OnProgress | None = None,
+) -> Whitening:
+    """Fit a whitening on the texts of corpus files. Raises CorpusError as ``build`` does."""
+    done = 0
+
+    def advance(texts: int) -> None:
+        nonlocal done
+        done += texts
+        if progress is not None:
+            progress(done, None)
+
+    rows = read_corpus(
+        [Path(p) for p in corpus],
+        text_column=settings.text_column,
+        id_column=settings.id_column,
+    )
+    return encoder.fit_whitening(_texts(rows, settings.on_error), advance)
+
+
+def _texts(rows: Iterable[Row | RowProblem], on_error: OnError) -> Iterator[str]:
+    for row in rows:
+        if isinstance(row, Row):
+            yield row.text
+        elif on_error == "stop":
+            raise CorpusError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
+
+
+def encode_file(
+    encoder: SentenceEncoder, path: Path, out: Path, progress: OnProgress | None = None
+) -> int:
+    """Encode a text file line by line, empty lines included, into an ``.npy`` file.
+
+    ``out`` holds float32 unit rows (lines, dim), all of them or, after any error, what it held
+    before. Returns the number of lines. Raises CorpusError for a file that is not UTF-8 text.
+    """
+    count = sum(1 for _ in text_lines(path))
+    done = 0
+    with _new_array(out, (count, encoder.dim)) as rows:
+        for vectors in encoder.encode_stream(text_lines(path)):
+            rows[done : done + len(vectors)] = vectors
+            done += len(vectors)
+            if progress is not None:
+                progress(done, count)
+    return count
+
+
+@contextlib.contextmanager
+def _new_array(path: Path, shape: tuple[int, int]) -> Iterator[Vectors]:
+    """A float32 array to fill, which becomes the ``.npy`` file ``path`` when all went well."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as aside:
+        file = Path(aside) / "rows.npy"
+        # an empty file cannot be mapped into memory
+        rows = (
+            np.lib.format.open_memmap(file, "w+", np.float32, shape)
+            if shape[0]
+            else np.empty(shape, np.float32)
+        )
+        yield rows
+        if isinstance(rows, np.memmap):
+            rows.flush()
+        else:
+            with file.open("wb") as stream:
+                np.save(stream, rows)
+        file.replace(path)
