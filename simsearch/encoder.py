@@ -9,9 +9,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,16 +62,14 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class TokenVectors:
+class TokenVectors(NamedTuple):
     """The tokens of a text, [CLS] and [SEP] included; their vectors, float32 (tokens, hidden)."""
 
     tokens: list[str]
     vectors: Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class TokenProbability:
+class TokenProbability(NamedTuple):
     """A word piece that may stand at a [MASK]."""
 
     token: str

@@ -50,9 +50,11 @@ class Searcher:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
         Fewer where the corpus is smaller, or where scores are below ``threshold``; none for an
-        empty text. Raises SettingsError for a ``k`` that is no positive integer and for a
-        ``threshold`` that is no number.
+        empty text. Raises SettingsError for a ``k`` that is no positive integer, for a
+        ``threshold`` that is no number, and if ``texts`` is a single string.
         """
+        if isinstance(texts, str):
+            raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
         _check_settings(k, threshold)
         asked = [i for i, text in enumerate(texts) if text.strip()]
         answers: list[list[Hit]] = [[] for _ in texts]

@@ -167,6 +167,10 @@ class TestRefusals:
         assert "normalised" not in str(caught.value)
         assert "--replace" in str(caught.value)
 
+    def test_one_string_instead_of_a_list_is_refused(self, searcher: Searcher) -> None:
+        with pytest.raises(SettingsError, match="texts is one string"):
+            searcher.search("abc")
+
     @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
     def test_k_must_be_a_positive_integer(self, searcher: Searcher, k: Any) -> None:
         with pytest.raises(SettingsError, match=f"k is {k!r}"):
