@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from simsearch.errors import CheckpointError
+from simsearch.huggingface import read_json, sentence_transformers_defaults
 from simsearch.tokenizer import Vocabulary, read_vocabulary
 from simsearch.variables import FAMILIES, Architecture, Family
 
@@ -89,7 +89,7 @@ def _find_folder(name: str) -> Path:
 
 
 def _google(name: str, folder: Path) -> Checkpoint:
-    config = _read_json(folder / "bert_config.json")
+    config = read_json(folder / "bert_config.json")
     architecture = _architecture(config, folder / "bert_config.json")
     prefix = _checkpoint_prefix(folder)
     data = sorted(folder.glob(f"{prefix.name}.data-?????-of-?????"))
@@ -118,7 +118,7 @@ def _checkpoint_prefix(folder: Path) -> Path:
 
 
 def _huggingface(name: str, folder: Path) -> Checkpoint:
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     architecture = _architecture(config, folder / "config.json")
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -130,44 +130,8 @@ def _huggingface(name: str, folder: Path) -> Checkpoint:
             else "copy it from the model's repository"
         )
         raise CheckpointError(f"{weights}: no such file; {advice}")
-    tokenizer = _read_json(folder / "tokenizer_config.json", optional=True)
-    bert = _read_json(folder / "sentence_bert_config.json", optional=True)
-    defaults: dict[str, Any] = {}
-    if "max_seq_length" in bert:
-        defaults["max_length"] = bert["max_seq_length"]
-    pooling = _read_json(folder / "1_Pooling" / "config.json", optional=True)
-    if pooling:
-        defaults["pooling"] = _sentence_transformers_pooling(pooling, folder)
-    prompts = _read_json(folder / "config_sentence_transformers.json", optional=True).get("prompts")
-    if prompts:
-        document = prompts.get("document", prompts.get("passage", ""))
-        defaults["prompts"] = {"query": prompts.get("query", ""), "document": document}
-    return _checkpoint(
-        name,
-        folder,
-        "huggingface",
-        architecture,
-        (weights,),
-        defaults,
-        tokenizer.get("do_lower_case"),
-    )
-
-
-def _sentence_transformers_pooling(config: Mapping[str, Any], folder: Path) -> str:
-    names = {
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_max_tokens": "max",
-        "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len",
-        "pooling_mode_weightedmean_tokens": "position_weighted_mean",
-    }
-    chosen = [name for key, name in names.items() if config.get(key)]
-    if len(chosen) != 1:
-        raise CheckpointError(
-            f"{folder / '1_Pooling' / 'config.json'}: names {len(chosen)} of the poolings that we "
-            f"know ({', '.join(names)}); expected one. Remove the file and choose with --pooling"
-        )
-    return chosen[0]
+    defaults, lower_case = sentence_transformers_defaults(folder)
+    return _checkpoint(name, folder, "huggingface", architecture, (weights,), defaults, lower_case)
 
 
 def _checkpoint(
@@ -179,17 +143,14 @@ def _checkpoint(
     defaults: Mapping[str, Any],
     lower_case: bool | None,
 ) -> Checkpoint:
-    vocabulary_path = folder / "vocab.txt"
-    if not vocabulary_path.is_file():
-        raise CheckpointError(f"{vocabulary_path}: no such file; copy it from the checkpoint")
-    vocabulary = read_vocabulary(vocabulary_path)
+    vocabulary = read_vocabulary(folder)
     if vocabulary.size != architecture.vocab_size:
         raise CheckpointError(
-            f"{vocabulary_path}: has {vocabulary.size} lines, but the embedding table has "
-            f"{architecture.vocab_size} rows (vocab_size in the config); use the vocab.txt that "
+            f"{vocabulary.path}: has {vocabulary.size} lines, but the embedding table has "
+            f"{architecture.vocab_size} rows (vocab_size in the config); use the vocabulary that "
             "belongs to this checkpoint"
         )
-    manifest = _read_json(folder / MANIFEST, optional=True)
+    manifest = read_json(folder / MANIFEST, optional=True)
     chosen = {**defaults, **manifest}
     layers, whitening = chosen.get("layers"), chosen.get("whitening")
     if lower_case is None:
@@ -275,15 +236,3 @@ def _family(config: Mapping[str, Any], path: Path) -> Family:
     raise CheckpointError(
         f"{path}: model family {named!r} is not supported; we read {' and '.join(FAMILIES)}{advice}"
     )
-
-
-def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
-    if optional and not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content

@@ -11,7 +11,9 @@ letters. Lone surrogates are dropped.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The word pieces of a checkpoint: ``ids`` maps a piece to its line number in ``path``."""
+    """The word pieces of a checkpoint, read from ``path``; ``ids`` maps a piece to its id."""
 
     path: Path
     ids: dict[str, int]
@@ -41,33 +43,65 @@ class Vocabulary:
         pieces = sorted(self.ids.items(), key=lambda item: item[1])
         return hashlib.sha256("\n".join(f"{i}\t{p}" for p, i in pieces).encode()).hexdigest()
 
+    def write(self, path: Path) -> None:
+        """Write it as ``vocab.txt``."""
+        if self.path.name == "vocab.txt":
+            shutil.copyfile(self.path, path)  # pieces that occur twice and all
+        else:
+            pieces = sorted(self.ids, key=self.ids.__getitem__)
+            path.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
+
     @property
     def looks_cased(self) -> bool:
         """Whether a piece has a capital letter; [UNK] and other bracketed marks do not count."""
         return any(re.search("[A-Z]", piece) and piece[0] not in "[<" for piece in self.ids)
 
 
-def read_vocabulary(path: Path) -> Vocabulary:
-    """Read ``vocab.txt``: one piece a line, the id is the line number, counted from 0.
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Read ``vocab.txt``, else the vocabulary of a WordPiece ``tokenizer.json``.
 
-    Raises CheckpointError if it is not UTF-8 or lacks [PAD] as id 0, [UNK], [CLS] or [SEP].
+    In ``vocab.txt`` the id is the line number, counted from 0. Raises CheckpointError if neither is
+    there, or if it lacks [PAD] as id 0, [UNK], [CLS] or [SEP].
     """
+    path = folder / "vocab.txt"
+    if path.is_file():
+        ids, size = _lines_of(path)
+    elif (folder / "tokenizer.json").is_file():
+        path = folder / "tokenizer.json"
+        ids = _pieces_of(path)
+        size = len(ids)
+    else:
+        raise CheckpointError(f"{path}: no such file, nor a tokenizer.json; copy it anew")
+    missing = [piece for piece in _SPECIAL if piece not in ids]
+    if missing:
+        raise CheckpointError(
+            f"{path}: {', '.join(missing)} not found among its {size} lines; "
+            "is this the vocabulary of the checkpoint?"
+        )
+    if ids["[PAD]"] != 0:
+        raise CheckpointError(f"{path}: [PAD] is on line {ids['[PAD]'] + 1}; expected on line 1")
+    return Vocabulary(path, ids, size)
+
+
+def _lines_of(path: Path) -> tuple[dict[str, int], int]:
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     lines = content.replace("\r\n", "\n").removesuffix("\n").split("\n")
     # Google's loader strips the line; a piece that occurs twice keeps its last id, as there.
-    ids = {line.strip() or line: i for i, line in enumerate(lines)}
-    missing = [piece for piece in _SPECIAL if piece not in ids]
-    if missing:
-        raise CheckpointError(
-            f"{path}: {', '.join(missing)} not found among its {len(lines)} lines; "
-            "is this the vocab.txt of the checkpoint?"
-        )
-    if ids["[PAD]"] != 0:
-        raise CheckpointError(f"{path}: [PAD] is on line {ids['[PAD]'] + 1}; expected on line 1")
-    return Vocabulary(path, ids, len(lines))
+    return {line.strip() or line: i for i, line in enumerate(lines)}, len(lines)
+
+
+def _pieces_of(path: Path) -> dict[str, int]:
+    try:
+        model = json.loads(path.read_bytes())["model"]
+        kind, ids = model["type"], {str(piece): int(i) for piece, i in model["vocab"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a tokenizer file ({error!r}); copy it anew") from None
+    if kind != "WordPiece" or sorted(ids.values()) != list(range(len(ids))):
+        raise CheckpointError(f"{path}: its model is {kind}; only WordPiece is supported")
+    return ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 
 import checkpoints
+import hypothesis
 import pytest
+
+# how long an example takes depends on who else uses the machine
+hypothesis.settings.register_profile("simsearch", deadline=None)
+hypothesis.settings.load_profile("simsearch")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from checkpoints import TINY_ALBERT, TINY_BERT, random_variables
 
-from simsearch import bert
+from simsearch.bert.backend import tf
 from simsearch.checkpoint import load_checkpoint
 from simsearch.encoder import SentenceEncoder
 from simsearch.errors import CheckpointError
@@ -177,6 +177,39 @@ def test_sentence_transformers_files_set_the_defaults(hugging_face: Path) -> Non
     assert checkpoint.prompts == {"query": "query: ", "document": "passage: "}
 
 
+def test_the_files_of_newer_sentence_transformers_set_the_same_defaults(hugging_face: Path) -> None:
+    (hugging_face / "1_Pooling").mkdir()
+    pooling = {"embedding_dimension": 12, "pooling_mode": "cls", "include_prompt": True}
+    (hugging_face / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    kinds = ["models.transformer.Transformer", "models.Pooling", "base.normalize.Normalize"]
+    (hugging_face / "modules.json").write_text(json.dumps([{"type": kind} for kind in kinds]))
+    (hugging_face / "tokenizer_config.json").write_text('{"model_max_length": 9}')
+    prompts = {"prompts": {"default": "text: "}, "default_prompt_name": "default"}
+    (hugging_face / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    checkpoint = load_checkpoint(hugging_face)
+    assert (checkpoint.pooling, checkpoint.max_length, checkpoint.lower_case) == ("cls", 9, True)
+    assert checkpoint.prompts == {"query": "text: ", "document": "text: "}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("modules.json", [{"type": "models.Dense"}], "has a Dense module, which is not supported"),
+        ("modules.json", {}, "expected a JSON list, got dict"),
+        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "pooling lasttoken is not supp"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not"),
+        ("1_Pooling/config.json", {"pooling_mode_lasttoken": True}, "pooling lasttoken is not"),
+    ],
+)
+def test_what_we_would_compute_otherwise_is_refused(
+    hugging_face: Path, file: str, content: object, message: str
+) -> None:
+    (hugging_face / file).parent.mkdir(exist_ok=True)
+    (hugging_face / file).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(hugging_face)
+
+
 def test_a_pickle_is_refused_with_advice(hugging_face: Path) -> None:
     (hugging_face / "model.safetensors").rename(hugging_face / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"is a Python pickle, .* convert it"):
@@ -221,7 +254,7 @@ def test_nothing_else_is(name: str) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the .index files of real checkpoints are not here")
 @pytest.mark.parametrize("name", ["hwf87_wwm", "johnny", "llSiddharthll"])
 def test_every_variable_of_real_checkpoints_is_known(name: str) -> None:
-    names = dict(bert.tf.train.list_variables(str(SHARED / name / "bert_model.ckpt")))
+    names = dict(tf.train.list_variables(str(SHARED / name / "bert_model.ckpt")))
     config = json.loads((SHARED / name / "bert_config.json").read_text("utf-8"))
     base = replace(TINY_BERT, **{k: v for k, v in config.items() if hasattr(TINY_BERT, k)})
     a = replace(base, embedding_size=base.hidden_size)

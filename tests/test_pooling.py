@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simsearch import bert
+from simsearch.bert.backend import tnp
 from simsearch.config import POOLINGS
 from simsearch.errors import SettingsError
 from simsearch.pooling import STRATEGIES, all_heads, resolve_pooling
@@ -24,7 +24,7 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("namespace", [np, bert.tnp], ids=["numpy", "tensorflow"])
+@pytest.mark.parametrize("namespace", [np, tnp], ids=["numpy", "tensorflow"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_strategies_by_hand_in_both_array_namespaces(name: str, namespace) -> None:
     states, mask = (namespace.asarray(x) for x in (STATES, MASK))

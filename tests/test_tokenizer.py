@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import unicodedata
 from pathlib import Path
@@ -124,15 +125,31 @@ def test_the_id_is_the_line_number(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(
         "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n\u2028\r\na\r\n".encode()
     )
-    vocabulary = read_vocabulary(tmp_path / "vocab.txt")
+    vocabulary = read_vocabulary(tmp_path)
     assert (vocabulary.size, vocabulary.ids["a"], vocabulary.looks_cased) == (6, 5, False)
 
 
 def test_capitals_outside_brackets_make_a_cased_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n<S>\n##Ing\n", "utf-8")
-    assert read_vocabulary(tmp_path / "vocab.txt").looks_cased
+    assert read_vocabulary(tmp_path).looks_cased
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n<S>\n##ing\n", "utf-8")
-    assert not read_vocabulary(tmp_path / "vocab.txt").looks_cased
+    assert not read_vocabulary(tmp_path).looks_cased
+
+
+def test_a_wordpiece_tokenizer_json_gives_its_vocabulary(tmp_path: Path) -> None:
+    pieces = {"a": 4, "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"model": {"type": "WordPiece", "vocab": pieces}}), "utf-8")
+    vocabulary = read_vocabulary(tmp_path)
+    assert (vocabulary.ids, vocabulary.size) == (pieces, 5)
+    vocabulary.write(tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text("utf-8") == "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n"
+    path.write_text(json.dumps({"model": {"type": "Unigram", "vocab": pieces}}), "utf-8")
+    with pytest.raises(CheckpointError, match="its model is Unigram; only WordPiece"):
+        read_vocabulary(tmp_path)
+    path.write_text("{}", "utf-8")
+    with pytest.raises(CheckpointError, match="not a tokenizer file"):
+        read_vocabulary(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +163,7 @@ def test_capitals_outside_brackets_make_a_cased_vocabulary(tmp_path: Path) -> No
 def test_a_broken_vocabulary_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        read_vocabulary(tmp_path / "vocab.txt")
+        read_vocabulary(tmp_path)
 
 
 def test_pythons_unicode_is_known() -> None:

@@ -1,0 +1,24 @@
+"""The BERT itself: a checkpoint's variables, the bert4keras model, its hidden states and heads.
+
+The only importer of TensorFlow and bert4keras. Importing it costs seconds, so nothing imports it
+before it must.
+"""
+
+from simsearch.bert.checkpoint_files import (
+    has_variables,
+    hash_variables,
+    read_variables,
+    save_checkpoint,
+    write_google_checkpoint,
+)
+from simsearch.bert.model import encoder_function, mask_filler
+
+__all__ = [
+    "encoder_function",
+    "has_variables",
+    "hash_variables",
+    "mask_filler",
+    "read_variables",
+    "save_checkpoint",
+    "write_google_checkpoint",
+]

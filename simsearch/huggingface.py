@@ -1,0 +1,100 @@
+"""What sentence-transformers writes beside the weights: modules, pooling, prompts, lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simsearch.errors import CheckpointError
+
+# the modules of a model that we compute; a Dense layer, say, would give other vectors
+_MODULES = ("Transformer", "Pooling", "Normalize")
+# sentence-transformers' names, since 6 a word, before that a flag each, and ours
+_POOLINGS = {
+    "cls": ("pooling_mode_cls_token", "cls"),
+    "mean": ("pooling_mode_mean_tokens", "mean"),
+    "max": ("pooling_mode_max_tokens", "max"),
+    "mean_sqrt_len_tokens": ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len"),
+    "weightedmean": ("pooling_mode_weightedmean_tokens", "position_weighted_mean"),
+    "lasttoken": ("pooling_mode_lasttoken", None),
+}
+# transformers writes 1e30 where a tokenizer knows no length
+_LONGEST = 1_000_000
+
+
+def sentence_transformers_defaults(folder: Path) -> tuple[dict[str, Any], bool | None]:
+    """The defaults that the folder's files give (see ``Checkpoint``), and whether text is lowered.
+
+    ``None`` where nothing says so. Raises CheckpointError for a pooling or a module that we don't
+    compute.
+    """
+    for module in read_json(folder / "modules.json", optional=True, expected=list):
+        kind = str(module.get("type")).rpartition(".")[2]
+        if kind not in _MODULES:
+            raise CheckpointError(
+                f"{folder / 'modules.json'}: the model has a {kind} module, which is not "
+                f"supported; we compute {', '.join(_MODULES)}"
+            )
+    tokenizer = read_json(folder / "tokenizer_config.json", optional=True)
+    bert = read_json(folder / "sentence_bert_config.json", optional=True)
+    defaults: dict[str, Any] = {}
+    length = bert.get("max_seq_length") or tokenizer.get("model_max_length")
+    if isinstance(length, int) and length < _LONGEST:
+        defaults["max_length"] = length
+    prompts = _prompts(folder)
+    pooling = read_json(folder / "1_Pooling" / "config.json", optional=True)
+    if pooling:
+        defaults["pooling"] = _pooling(pooling, folder)
+        if pooling.get("include_prompt") is False and any(prompts.values()):
+            raise CheckpointError(
+                f"{folder / '1_Pooling' / 'config.json'}: include_prompt is false, which leaves "
+                "the prompt's tokens out of the mean; that is not supported"
+            )
+    if prompts:
+        defaults["prompts"] = prompts
+    return defaults, bert.get("do_lower_case") or tokenizer.get("do_lower_case")
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    config = read_json(folder / "config_sentence_transformers.json", optional=True)
+    prompts = config.get("prompts") or {}
+    default = prompts.get(config.get("default_prompt_name"), "")
+    return {
+        "query": prompts.get("query", default),
+        "document": prompts.get("document", prompts.get("passage", default)),
+    }
+
+
+def _pooling(config: Mapping[str, Any], folder: Path) -> str:
+    named = config.get("pooling_mode")
+    if named is None:
+        named = [name for name, (flag, _) in _POOLINGS.items() if config.get(flag)] or ["mean"]
+    names = [named] if isinstance(named, str) else named
+    ours = _POOLINGS.get(names[0], (None, None))[1] if len(names) == 1 else None
+    if ours is None:
+        raise CheckpointError(
+            f"{folder / '1_Pooling' / 'config.json'}: pooling {' + '.join(map(str, names))} is not "
+            "supported; remove the file and choose a pooling yourself"
+        )
+    return ours
+
+
+def read_json(path: Path, *, optional: bool = False, expected: type[Any] = dict) -> Any:
+    """The JSON object (or list, if ``expected``) in a file; an empty one if it may be absent.
+
+    Raises CheckpointError if it cannot be read or is something else.
+    """
+    if optional and not path.is_file():
+        return expected()
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(content, expected):
+        kind = "object" if expected is dict else "list"
+        raise CheckpointError(
+            f"{path}: expected a JSON {kind}, got {type(content).__name__}; copy the file anew"
+        )
+    return content

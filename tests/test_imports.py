@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("tensorflow", "bert4keras", "tf_keras", "keras", "openvino", "faiss", "sqlite3", "numpy")
+# --help answers at once; pydantic, rich and yaml alone would double its time
+SLOW = (*HEAVY, "pydantic", "rich", "yaml", "tokenizers")
+
+
+def imported_by(code: str, watched: tuple[str, ...]) -> list[str]:
+    """Which of the ``watched`` modules a fresh interpreter has imported after ``code``."""
+    code += f"\nimport sys; print([m for m in {watched!r} if m in sys.modules], file=sys.stderr)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    found: list[str] = eval(ran.stderr.splitlines()[-1])
+    return found
+
+
+def test_the_rooms_keep_their_contracts() -> None:
+    code = "from importlinter.cli import lint_imports_command as lint; lint()"
+    config = str(ROOT / "pyproject.toml")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "--config", config, "--no-cache"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Contracts: 5 kept, 0 broken." in ran.stdout
+
+
+@pytest.mark.parametrize("module", ["simsearch", "simsearch.cli"])
+def test_importing_the_package_imports_nothing_slow(module: str) -> None:
+    assert imported_by(f"import {module}", SLOW) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["qery"], ["--version"]])
+def test_help_and_a_mistyped_command_answer_without_importing_anything_slow(
+    arguments: list[str],
+) -> None:
+    code = (
+        "import sys\nfrom simsearch.cli import main\n"
+        f"sys.argv = ['simsearch', *{arguments!r}]\n"
+        "try: main()\nexcept SystemExit: pass"
+    )
+    assert imported_by(code, SLOW) == []
+
+
+def test_the_watch_sees_what_is_imported() -> None:
+    assert imported_by("import simsearch.config", SLOW) == ["pydantic", "yaml"]
+    assert imported_by("import simsearch; simsearch.Hit", SLOW) == []
+    assert "numpy" in imported_by("import simsearch; simsearch.Whitening", SLOW)
