@@ -11,14 +11,15 @@ from simsearch.bert.checkpoint_files import (
     save_checkpoint,
     write_google_checkpoint,
 )
-from simsearch.bert.model import encoder_function, mask_filler
+from simsearch.bert.model import encoder_graph, mask_filler, save_encoder_graph
 
 __all__ = [
-    "encoder_function",
+    "encoder_graph",
     "has_variables",
     "hash_variables",
     "mask_filler",
     "read_variables",
     "save_checkpoint",
+    "save_encoder_graph",
     "write_google_checkpoint",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,13 +86,13 @@ def build_model(a: Architecture, variables: Variables, *, pooler: bool, mlm: boo
     return transformer
 
 
-def encoder_function(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
-    """A ``tf.function`` from ids, int32 (batch, tokens), 0 being padding, to a dict of these heads.
+def encoder_graph(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
+    """A ``tf.Module`` whose ``encode`` takes ids to a dict of these heads; a ``tf.function``.
 
-    Heads, all float32: ``<strategy>@<state>`` (batch, hidden) for every strategy of pooling.py and
-    every hidden state; ``tokens@<state>`` (batch, tokens, hidden), the state itself;
-    ``static_mean`` (batch, embedding), the mean of the word vectors alone; and ``pooler``
-    (batch, hidden).
+    Ids are int32 (batch, tokens), 0 being padding. Heads, all float32: ``<strategy>@<state>``
+    (batch, hidden) for every strategy of pooling.py and every hidden state; ``tokens@<state>``
+    (batch, tokens, hidden), the state itself; ``static_mean`` (batch, embedding), the mean of the
+    word vectors alone; and ``pooler`` (batch, hidden).
     """
     a, pooler = checkpoint.architecture, "pooler" in heads
     shapes = backbone_shapes(a) | (pooler_shapes(a) if pooler else {})
@@ -117,7 +118,16 @@ def encoder_function(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
             return states[int(state)]
         return STRATEGIES[name](tnp, states[int(state)], mask)
 
-    return tf.function(encode, input_signature=signature, autograph=False)
+    graph = tf.Module()
+    graph.weights = model.weights  # a saved graph holds the variables that its module owns
+    graph.encode = tf.function(encode, input_signature=signature, autograph=False)
+    return graph
+
+
+def save_encoder_graph(checkpoint: Checkpoint, heads: Sequence[str], folder: Path) -> None:
+    """Write ``encoder_graph`` as a TensorFlow SavedModel."""
+    graph = encoder_graph(checkpoint, heads)
+    tf.saved_model.save(graph, str(folder), signatures=graph.encode)
 
 
 def mask_filler(checkpoint: Checkpoint) -> Callable[[Sequence[int], int], Array]:

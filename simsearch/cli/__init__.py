@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,9 @@ from simsearch.errors import SimsearchError
 
 def main() -> None:
     """Run the command line and exit."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  # until exit
     for stream in (sys.stdout, sys.stderr):
         # the texts are Unicode, whatever the terminal's locale says
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
@@ -31,6 +35,9 @@ def main() -> None:
     except BrokenPipeError:
         # the reader of our output has had enough; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except SystemExit:
+        # the same, noticed by click or rich, which call it a failure
         sys.exit(0)
     except OSError as error:
         # a full disk, a missing permission: the machine's state, which the user can mend

@@ -6,6 +6,7 @@ mistyped option answer at once.
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator
@@ -162,6 +163,8 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
 
 def _stdin_lines() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         try:
             yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:

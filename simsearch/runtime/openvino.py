@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from simsearch.config import Precision
 from simsearch.pooling import all_heads
 from simsearch.weights import WeightHashes
 
-# Part of the name of every cached graph: raise it when encoder_function or pooling.py change.
+# Part of the name of every cached graph: raise it when encoder_graph or pooling.py change.
 _GRAPH_FORMAT = 1
 
 
@@ -65,7 +66,10 @@ def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
         from simsearch import bert  # TensorFlow: only for a graph that is not in the cache
 
         heads = all_heads(a.num_hidden_layers, pooler=hashes.pooler is not None)
-        function = bert.encoder_function(checkpoint, heads).get_concrete_function()
-        ov.save_model(ov.convert_model(function), folder / "graph.xml", compress_to_fp16=False)
+        # by way of a file: OpenVINO 2026.4 cannot take the function itself on Python 3.13
+        saved = folder / "tensorflow"
+        bert.save_encoder_graph(checkpoint, heads, saved)
+        ov.save_model(ov.convert_model(saved), folder / "graph.xml", compress_to_fp16=False)
+        shutil.rmtree(saved)
 
     return folder_made_by(cache_folder() / "graphs" / key, convert)
