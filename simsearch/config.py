@@ -96,12 +96,14 @@ def load_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]])
     if path is None and Path("config.yaml").is_file():
         path = Path("config.yaml")
     content = {} if path is None else _read_yaml(path)
-    for section, values in overrides.items():
-        given = {key: value for key, value in values.items() if value is not None}
-        below = content.get(section)
-        content[section] = {**below, **given} if isinstance(below, dict) else given or below
-    content = {section: values for section, values in content.items() if values is not None}
-    return _validated(Settings, content, str(path) if path else "options")
+    _validated(Settings, content, str(path))
+    given = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in overrides.items()
+    }
+    _validated(Settings, given, "options")
+    merged = {name: {**content.get(name, {}), **given.get(name, {})} for name in content | given}
+    return _validated(Settings, merged, str(path))
 
 
 def encoder_settings(values: Mapping[str, Any], source: str) -> EncoderSettings:
@@ -114,8 +116,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML ({str(error).replace(chr(10), ' ')})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # the latter two are PyYAML's on a date such as 2001-99-99 and on lists in lists in lists …
+        raise SettingsError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -123,7 +126,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: expected sections such as 'encoder:', got {type(content).__name__}; see the "
             "config.yaml of the project for every setting"
         )
-    return content
+    # a section without settings, "query:", is one with none
+    return {section: values for section, values in content.items() if values is not None}
 
 
 def _validated(model: type[_Model], content: Mapping[str, Any], source: str) -> _Model:

@@ -74,15 +74,14 @@ def map_segment(folder: Path, segment: Segment, dim: int) -> Vectors:
     CorruptIndexError if the file is missing, or isn't what was written.
     """
     path = folder / segment.name
-    size = path.stat().st_size if path.is_file() else None
-    if size is None:
-        raise damaged(path, "it is missing")
-    if size != segment.bytes or size != segment.rows * dim * 4:
-        raise damaged(
-            path,
-            f"it has {size} bytes, not the {segment.bytes} of {segment.rows} float32 rows of {dim}",
-        )
     try:
+        size = path.stat().st_size
+        if size != segment.bytes or size != segment.rows * dim * 4:
+            raise damaged(
+                path,
+                f"it has {size} bytes, not the {segment.bytes} of {segment.rows} float32 rows of "
+                f"{dim}",
+            )
         vectors = np.memmap(path, dtype="<f4", mode="r", shape=(segment.rows, dim))
     except FileNotFoundError:
         raise damaged(path, "it is missing") from None
