@@ -15,7 +15,7 @@ SLOW = (*HEAVY, "pydantic", "rich", "yaml", "tokenizers")
 
 def imported_by(code: str, watched: tuple[str, ...]) -> list[str]:
     """Which of the ``watched`` modules a fresh interpreter has imported after ``code``."""
-    code += f"\nimport sys; print([m for m in {watched!r} if m in sys.modules], file=sys.stderr)"
+    code += f"\nimport sys; print(*[m for m in {watched!r} if m in sys.modules], file=sys.stderr)"
     ran = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -23,8 +23,7 @@ def imported_by(code: str, watched: tuple[str, ...]) -> list[str]:
         check=True,
         encoding="utf-8",
     )
-    found: list[str] = eval(ran.stderr.splitlines()[-1])
-    return found
+    return ran.stderr.splitlines()[-1].split()
 
 
 def test_the_rooms_keep_their_contracts() -> None:
@@ -39,7 +38,7 @@ def test_the_rooms_keep_their_contracts() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "Contracts: 5 kept, 0 broken." in ran.stdout
+    assert " kept, 0 broken" in ran.stdout
 
 
 @pytest.mark.parametrize("module", ["simsearch", "simsearch.cli"])
