@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simsearch
+from simsearch import EncoderSettings, SentenceEncoder
+from simsearch.config import CorpusSettings
+from simsearch.encoder import Vectors
+from simsearch.errors import (
+    CheckpointError,
+    CorpusError,
+    EncoderMismatchError,
+    SettingsError,
+    StoreError,
+    TaskError,
+    UnfinishedIndexError,
+)
+from simsearch.pipeline import default_index, encode_file, fit_whitening
+from simsearch.store import IndexWriter, StoredIndex
+
+ROLE, SWAPPED = "张三请李四吃饭。", "李四请张三吃饭。"
+TEXTS = [
+    ROLE,
+    "the dog bit the man .",
+    "a b c",
+    SWAPPED,
+    "the man bit the dog .",
+    "f e d c b a",
+    "a",
+    "dog , dog , dog !",
+    "吃饭",
+    "the man",
+]
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "语料 库.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS), "utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_bert: Path) -> SentenceEncoder:
+    return SentenceEncoder.load(tiny_bert, precision="float32")
+
+
+def vectors_in(index: Path) -> Vectors:
+    with StoredIndex.open(index) as stored:
+        return np.concatenate(stored.segments)
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+# The public names
+
+
+def test_every_public_name_is_there() -> None:
+    for name in simsearch.__all__:
+        assert getattr(simsearch, name).__name__ == name
+    assert sorted(simsearch.__all__) == simsearch.__all__
+    assert {*simsearch.__all__, "__version__"} <= set(dir(simsearch))
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        _ = simsearch.bild
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected", "within"),
+    [("static_mean", 1, 1e-6), ("mean", 0.992, 5e-4), ("cls", 0.9915, 5e-4)],
+)
+def test_how_alike_swapped_roles_are(pooling: str, expected: float, within: float) -> None:
+    encoder = SentenceEncoder.load(pooling=pooling, precision="float32")
+    first, second = encoder.encode([ROLE, SWAPPED])
+    assert float(first @ second) == pytest.approx(expected, abs=within)
+
+
+# An index
+
+
+def test_hits_are_those_of_brute_force(corpus: Path, tiny: SentenceEncoder, tmp_path: Path) -> None:
+    report = simsearch.build(corpus, tmp_path / "索 引", encoder=tiny)
+    assert (report.documents, report.changed, report.resumed) == (10, True, 0)
+    matrix = tiny.encode(TEXTS).astype(np.float64)
+    with simsearch.open_index(tmp_path / "索 引", overrides={"precision": "float32"}) as searcher:
+        ids = {hit.text: hit.id for hit in searcher.query("a", k=10)}
+        assert set(ids) == set(TEXTS)
+        for query in [*TEXTS, "dog man", "四三李张", "e"]:
+            scores = np.clip((matrix * tiny.encode([query], prompt="query")[0]).sum(axis=1), -1, 1)
+            best = sorted(range(10), key=lambda i: (-scores[i], ids[TEXTS[i]]))[:4]
+            hits = searcher.query(query, k=4)
+            assert [hit.text for hit in hits] == [TEXTS[i] for i in best]
+            assert [hit.score for hit in hits] == pytest.approx(scores[best], abs=1e-9)
+            assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+
+
+def test_an_index_remembers_its_encoder(corpus: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    settings = EncoderSettings(
+        model=str(tiny_bert), pooling="max", layers=[1, -1], precision="float32"
+    )
+    simsearch.build(corpus, tmp_path / "i", encoder=settings)
+    same = SentenceEncoder.load(tiny_bert, pooling="max", layers=[1, 3])
+    with StoredIndex.open(tmp_path / "i") as stored:
+        assert stored.fingerprint == same.fingerprint
+    with simsearch.open_index(tmp_path / "i") as searcher:
+        assert searcher.query(ROLE, k=1)[0].text == ROLE
+        assert searcher.info()["model"] == str(tiny_bert.resolve())
+
+
+def test_a_checkpoint_given_by_a_relative_path_is_found_from_anywhere(
+    corpus: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_bert.parent)
+    simsearch.build(corpus, tmp_path / "i", encoder=EncoderSettings(model=tiny_bert.name))
+    monkeypatch.chdir(tmp_path)
+    with simsearch.open_index("i") as searcher:
+        assert searcher.query(ROLE, k=1)[0].text == ROLE
+
+
+@pytest.mark.parametrize(
+    ("other", "field"),
+    [
+        ({"pooling": "cls"}, 'pooling: index "mean", given "cls"'),
+        ({"layers": [0]}, "layers: index [3], given [0]"),
+        ({"model": "zhen-mini"}, "dim: index 12, given 384"),
+    ],
+)
+def test_another_encoder_is_refused_by_name_of_the_field(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, other: dict[str, Any], field: str
+) -> None:
+    simsearch.build(corpus, tmp_path / "i", encoder=tiny)
+    with pytest.raises(EncoderMismatchError) as raised:
+        simsearch.open_index(tmp_path / "i", overrides=other)
+    assert field in str(raised.value)
+    assert "max_length" not in str(raised.value) or "model" in other  # only what differs
+    options = {"name_or_path": str(tiny.checkpoint.folder), "layers": None, **other}
+    options["name_or_path"] = options.pop("model", options["name_or_path"])
+    if other.get("model"):
+        options["layers"] = [3]
+    with pytest.raises(EncoderMismatchError) as raised:
+        simsearch.open_index(tmp_path / "i", encoder=SentenceEncoder.load(**options))
+    assert field in str(raised.value)
+
+
+def test_an_unknown_override_is_refused(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    simsearch.build(corpus, tmp_path / "i", encoder=tiny)
+    with pytest.raises(SettingsError, match="unknown setting 'modle'; did you mean 'model'"):
+        simsearch.open_index(tmp_path / "i", overrides={"modle": "x"})
+
+
+def test_a_checkpoint_that_moved_is_named_and_can_be_given_anew(
+    corpus: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "旧 old", tmp_path / "新 new"
+    shutil.copytree(tiny_bert, old)
+    simsearch.build(corpus, tmp_path / "i", encoder=EncoderSettings(model=str(old)))
+    old.rename(new)
+    with pytest.raises(CheckpointError) as raised:
+        simsearch.open_index(tmp_path / "i")
+    assert f"no checkpoint '{old}'" in str(raised.value)
+    with simsearch.open_index(tmp_path / "i", overrides={"model": str(new)}) as searcher:
+        assert searcher.query(ROLE, k=1)[0].text == ROLE
+
+
+def test_a_whitened_index_reopens_and_gives_brute_forces_hits(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit_whitening(tiny, [corpus], CorpusSettings()).save("白化.npz")
+    settings = EncoderSettings(
+        model=str(tiny.checkpoint.folder), whitening="白化.npz", dim=4, precision="float32"
+    )
+    simsearch.build(corpus, "i", encoder=settings)
+    monkeypatch.chdir("/")  # the whitening was given by a relative path
+    whitened = SentenceEncoder.load(
+        tiny.checkpoint.folder, whitening=tmp_path / "白化.npz", dim=4, precision="float32"
+    )
+    scores = whitened.encode(TEXTS).astype(np.float64) @ whitened.encode(["dog man"])[0]
+    with simsearch.open_index(tmp_path / "i", overrides={"precision": "float32"}) as searcher:
+        hits = searcher.query("dog man", k=3)
+        assert searcher.info()["dim"] == 4
+    assert [hit.text for hit in hits] == [TEXTS[i] for i in np.argsort(-scores)[:3]]
+    assert [hit.score for hit in hits] == pytest.approx(sorted(-scores)[:3] * np.array(-1.0))
+
+
+def test_a_whitening_that_moved_can_be_given_anew(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    fit_whitening(tiny, [corpus], CorpusSettings()).save(old)
+    model = str(tiny.checkpoint.folder)
+    simsearch.build(
+        corpus, tmp_path / "i", encoder=EncoderSettings(model=model, whitening=str(old), dim=4)
+    )
+    old.rename(new)
+    with pytest.raises(SettingsError, match=r"old\.npz: no such whitening file"):
+        simsearch.open_index(tmp_path / "i")
+    with simsearch.open_index(tmp_path / "i", overrides={"whitening": str(new)}) as searcher:
+        assert searcher.query(ROLE, k=1)[0].text == ROLE
+
+
+@pytest.mark.xfail(strict=True, reason="pipeline._reopening: such an index opens with no options")
+def test_an_index_whose_whitening_has_no_file_is_refused_or_reopens(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    whitening = fit_whitening(tiny, [corpus], CorpusSettings())
+    encoder = SentenceEncoder.load(tiny.checkpoint.folder, whitening=whitening)
+    try:
+        simsearch.build(corpus, tmp_path / "i", encoder=encoder)
+    except SettingsError:
+        return
+    simsearch.open_index(tmp_path / "i").close()
+
+
+# Building again, and going on
+
+
+class Stop(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C."""
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of four documents instead of 16,384."""
+    monkeypatch.setattr(IndexWriter.pending_shards, "__defaults__", (4,))
+
+
+def interrupted(corpus: Path, index: Path, encoder: SentenceEncoder, after: int) -> None:
+    """Build until more than ``after`` texts have vectors, and stop there."""
+
+    def progress(done: int, total: int | None) -> None:
+        assert total == 10
+        if done > after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        simsearch.build(corpus, index, encoder=encoder, progress=progress)
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0, 0), (4, 4), (8, 8)])
+def test_an_interrupted_build_resumes_and_ends_as_if_it_had_not_been(
+    corpus: Path,
+    tiny: SentenceEncoder,
+    tmp_path: Path,
+    small_shards: None,
+    after: int,
+    kept: int,
+) -> None:
+    simsearch.build(corpus, tmp_path / "whole", encoder=tiny)
+    interrupted(corpus, tmp_path / "i", tiny, after)
+    with pytest.raises(UnfinishedIndexError, match=f"{kept} of 10 documents encoded"):
+        simsearch.open_index(tmp_path / "i")
+
+    counted: list[tuple[int, int | None]] = []
+    report = simsearch.build(
+        corpus, tmp_path / "i", encoder=tiny, progress=lambda *done: counted.append(done)
+    )
+    assert (report.documents, report.resumed, report.changed) == (10, kept, True)
+    assert counted[-1] == (10, 10)
+    assert counted[0][0] > kept
+    assert vectors_in(tmp_path / "i").tobytes() == vectors_in(tmp_path / "whole").tobytes()
+    assert len(list((tmp_path / "i").glob("vectors-*"))) == 3
+    with (
+        simsearch.open_index(tmp_path / "i", encoder=tiny) as resumed,
+        simsearch.open_index(tmp_path / "whole", encoder=tiny) as whole,
+    ):
+        for query in (ROLE, "dog", "c b a"):
+            assert resumed.query(query, k=10) == whole.query(query, k=10)
+
+
+def test_an_interrupted_replacement_leaves_the_old_index_in_use(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, small_shards: None
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a b\n")
+    simsearch.build(other, tmp_path / "i", encoder=tiny)
+
+    def stop(done: int, total: int | None) -> None:
+        if done > 4:
+            raise Stop
+
+    with pytest.raises(Stop):
+        simsearch.build(corpus, tmp_path / "i", encoder=tiny, replace=True, progress=stop)
+    with simsearch.open_index(tmp_path / "i", encoder=tiny) as searcher:
+        assert [hit.text for hit in searcher.query(ROLE)] == ["a b"]
+    report = simsearch.build(corpus, tmp_path / "i", encoder=tiny, replace=True)
+    assert (report.documents, report.resumed) == (10, 4)
+
+
+def test_other_settings_stop_an_unfinished_build(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, small_shards: None
+) -> None:
+    interrupted(corpus, tmp_path / "i", tiny, 4)
+    before = everything_in(tmp_path / "i")
+    cls = SentenceEncoder.load(tiny.checkpoint.folder, pooling="cls", precision="float32")
+    with pytest.raises(StoreError, match=r"unfinished index.*\n  pooling: index \"mean\", given"):
+        simsearch.build(corpus, tmp_path / "i", encoder=cls)
+    assert everything_in(tmp_path / "i") == before
+    report = simsearch.build(corpus, tmp_path / "i", encoder=cls, replace=True)
+    assert (report.documents, report.resumed) == (10, 0)
+
+
+def test_building_again_changes_nothing(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    first = simsearch.build(corpus, tmp_path / "i", encoder=tiny)
+    before = everything_in(tmp_path / "i")
+    again = simsearch.build([str(corpus)], str(tmp_path / "i"), encoder=tiny)
+    assert (first.changed, again.changed) == (True, False)
+    assert (again.documents, again.truncated) == (first.documents, first.truncated)
+    assert everything_in(tmp_path / "i") == before
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("a b\n\nc\n", "2: empty text"),
+        ("", "no row that can be used"),
+        ("a\n\ud800\n", "not UTF-8"),
+    ],
+)
+def test_a_bad_corpus_leaves_no_folder(
+    tiny: SentenceEncoder, tmp_path: Path, content: str, error: str
+) -> None:
+    path = tmp_path / "c.txt"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(CorpusError, match=error):
+        simsearch.build(path, tmp_path / "new" / "i", encoder=tiny)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.txt"]
+
+
+def test_rows_that_were_skipped_are_counted_and_named(
+    tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.txt"
+    path.write_text("a b\n\nc\n" + "a " * 15 + "\n")
+    report = simsearch.build(path, tmp_path / "i", encoder=tiny, on_error="skip")
+    assert (report.documents, report.skipped, report.truncated) == (3, 1, 1)
+    assert report.problems == (f"{path}:2: empty text",)
+
+
+def test_truncated_texts_are_those_of_this_index(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    tiny.encode(["a " * 15])
+    assert tiny.truncated == 1
+    assert simsearch.build(corpus, tmp_path / "i", encoder=tiny).truncated == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("faq.csv", "faq"),
+        ("faq.csv.gz", "faq"),
+        ("数据 集/新闻 v1.2.jsonl", "新闻 v1.2"),
+        ("a.b.tsv.gz", "a.b"),
+    ],
+)
+def test_the_default_folder_is_the_stem_of_the_first_file(name: str, folder: str) -> None:
+    assert default_index([Path(name), Path("other.txt")]) == Path("indexes") / folder
+
+
+@pytest.mark.xfail(strict=True, reason="pipeline.default_index: IndexError")
+def test_no_corpus_at_all_is_refused() -> None:
+    with pytest.raises(CorpusError):
+        simsearch.build([])
+
+
+def test_one_string_instead_of_a_list_is_refused(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    simsearch.build(corpus, tmp_path / "i", encoder=tiny)
+    with (
+        simsearch.open_index(tmp_path / "i", encoder=tiny) as searcher,
+        pytest.raises(SettingsError),
+    ):
+        searcher.search("abc")
+
+
+# The benchmark
+
+
+def test_benchmark_runs_every_task_on_every_encoder(tiny_bert: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "对 子.tsv"
+    pairs.write_text(f"1\t{ROLE}\t{SWAPPED}\n0\ta b\tthe dog\n1\tthe dog\tdog the\n", "utf-8")
+    tasks = simsearch.read_tasks(pairs=[pairs, str(pairs)])
+    poolings = ("static_mean", "cls")
+    encoders = [EncoderSettings(model=str(tiny_bert), pooling=pooling) for pooling in poolings]
+    results = list(simsearch.benchmark(tasks, encoders))
+    assert [(r.model, r.pooling, r.result.task) for r in results] == [
+        (str(tiny_bert), pooling, str(pairs)) for pooling in poolings for _ in range(2)
+    ]
+    # the two pairs of the same words have cosine 1, the other has less
+    assert results[0].result.metrics["auc"] == 1
+    assert results[0].result.metrics["average_precision"] == 1
+
+
+def test_without_a_file_the_task_is_the_built_in_suite() -> None:
+    (task,) = simsearch.read_tasks()
+    assert task.name == "word-order"
+
+
+def test_a_task_file_is_read_before_anything_is_run(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"nix\.tsv cannot be read"):
+        simsearch.read_tasks(pairs=[tmp_path / "nix.tsv"])
+
+
+# A file of sentences
+
+
+def test_a_file_is_encoded_as_its_lines_are(
+    tiny: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simsearch.encoder.SHARD", 3)
+    lines = [ROLE, "", "a b", " \u2028 c", "", "the dog\x0b", "x"]
+    source, out = tmp_path / "句 子.txt", tmp_path / "向 量.npy"
+    source.write_bytes(("\ufeff" + "\n".join(lines[:3]) + "\r\n" + "\n".join(lines[3:])).encode())
+    counted: list[tuple[int, int | None]] = []
+    count = encode_file(tiny, source, out, lambda *done: counted.append(done))
+    assert count == 7
+    assert counted == [(3, 7), (6, 7), (7, 7)]
+    rows = np.load(out)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, tiny.encode(lines))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["句 子.txt", "向 量.npy"]
+
+
+@pytest.mark.parametrize(("content", "rows"), [(b"", 0), (b"\n", 1), (b"\n\n", 2), (b"a", 1)])
+def test_every_line_is_a_row_and_no_line_is_none(
+    tiny: SentenceEncoder, tmp_path: Path, content: bytes, rows: int
+) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_bytes(content)
+    assert encode_file(tiny, source, out) == rows
+    loaded = np.load(out)
+    assert (loaded.shape, loaded.dtype) == ((rows, 12), np.dtype(np.float32))
+    np.testing.assert_allclose(np.linalg.norm(loaded, axis=1), np.ones(rows), atol=1e-6)
+
+
+def test_a_failed_encoding_leaves_what_was_there(
+    tiny: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simsearch.encoder.SHARD", 2)
+    source, out = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_bytes(b"a\nb\nc\n\xff\n")
+    out.write_bytes(b"earlier")
+    with pytest.raises(CorpusError, match=r"in\.txt:4: not UTF-8"):
+        encode_file(tiny, source, out)
+    source.write_text("a\nb\nc\n")
+
+    def stop(done: int, total: int | None) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        encode_file(tiny, source, out, stop)
+    assert out.read_bytes() == b"earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.npy"]
+    assert encode_file(tiny, source, out) == 3
+    assert np.load(out).shape == (3, 12)
+
+
+# Whitening
+
+
+def test_a_whitening_is_fitted_on_the_rows_of_a_corpus(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    counted: list[int] = []
+    fitted = fit_whitening(tiny, [corpus], CorpusSettings(), lambda done, _: counted.append(done))
+    expected = tiny.fit_whitening(TEXTS)
+    assert (fitted.rows, fitted.hash, counted[-1]) == (10, expected.hash, 10)
+    with corpus.open("ab") as file:
+        file.write(b"\n\xff\n")
+    with pytest.raises(CorpusError, match=r"语料 库\.txt:11: empty text\n.*--on-error skip"):
+        fit_whitening(tiny, [corpus], CorpusSettings())
+    skipped = fit_whitening(tiny, [corpus], CorpusSettings(on_error="skip"))
+    assert skipped.hash == expected.hash
