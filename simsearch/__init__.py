@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simsearch.config import EncoderSettings
-    from simsearch.encoder import Encoder, SentenceEncoder
+    from simsearch.encoder import Encoder
     from simsearch.errors import SimsearchError
     from simsearch.pipeline import BuildReport, benchmark, build, open_index, read_tasks
     from simsearch.records import Document, Hit
     from simsearch.search import Searcher
+    from simsearch.sentence_encoder import SentenceEncoder
     from simsearch.whitening import Whitening
 
 __version__ = "0.1.0"
@@ -36,7 +37,7 @@ _HOMES = {
     "EncoderSettings": "config",
     "Hit": "records",
     "Searcher": "search",
-    "SentenceEncoder": "encoder",
+    "SentenceEncoder": "sentence_encoder",
     "SimsearchError": "errors",
     "Whitening": "whitening",
     "benchmark": "pipeline",

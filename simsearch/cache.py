@@ -6,17 +6,17 @@ any time. Entries appear by one rename, so that a reader never sees half of one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from simsearch.errors import SettingsError
+from simsearch.files import new_file, new_folder
 
 
 def cache_folder() -> Path:
@@ -35,50 +35,35 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Cache a JSON object."""
-    with (
-        _writable(path.parent),
-        tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file,
-    ):
-        json.dump(content, file, indent=1)
-    Path(file.name).replace(path)
+    with _reporting(path), new_file(_made(path)) as aside:
+        aside.write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def folder_made_by(path: Path, make: Callable[[Path], None]) -> Path:
-    """``path``, made by ``make`` in a folder beside it if it is not there yet."""
+    """``path``, filled by ``make`` if it is not there yet."""
     if path.is_dir():
         return path
-    with _writable(path.parent):
-        aside = Path(tempfile.mkdtemp(dir=path.parent, suffix=".tmp"))
     try:
-        make(aside)
-        try:
-            aside.rename(path)
-        except OSError:
-            # another process was faster, and what it made is the same
-            if not path.is_dir():
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        with _reporting(path), new_folder(path) as aside:
+            make(aside)
+    except SettingsError:
+        # another process may have been faster, and what it made is the same
+        if not path.is_dir():
+            raise
     return path
 
 
-class _writable:
-    """Creates a folder; on failure says which variable moves the cache elsewhere."""
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def __enter__(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self.__exit__(type(error), error, None)
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise SettingsError(
-                f"{self.folder}: cannot write the cache ({error.strerror}); set "
-                "SIMSEARCH_CACHE to a folder that can be written"
-            ) from None
+@contextlib.contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{path.parent}: cannot write the cache ({error.strerror}); set SIMSEARCH_CACHE to a "
+            "folder that can be written"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -22,6 +23,16 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_new",
     "relu": "relu",
 }
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+)
+_MOST_LAYERS = 1000
+_SHORTEST = 3  # [CLS], [SEP] and a token between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,9 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
 def _find_folder(name: str) -> Path:
     if name in _EMBEDDED:
         return Path(str(resources.files("simsearch"))) / "models" / name
-    folder = Path(name).expanduser()
+    folder = Path(name)
+    with contextlib.suppress(RuntimeError):  # the home of a user who doesn't exist
+        folder = folder.expanduser()
     if folder.is_dir():
         return folder.resolve()
     if folder.exists():
@@ -153,6 +166,7 @@ def _checkpoint(
     manifest = read_json(folder / MANIFEST, optional=True)
     chosen = {**defaults, **manifest}
     layers, whitening = chosen.get("layers"), chosen.get("whitening")
+    longest = architecture.max_position_embeddings
     if lower_case is None:
         lower_case = not vocabulary.looks_cased
     try:
@@ -164,10 +178,7 @@ def _checkpoint(
             weight_files=weights,
             vocabulary=vocabulary,
             lower_case=bool(chosen.get("lower_case", lower_case)),
-            max_length=min(
-                int(chosen.get("max_length", architecture.max_position_embeddings)),
-                architecture.max_position_embeddings,
-            ),
+            max_length=_length(chosen.get("max_length", longest), longest),
             pooling=str(chosen.get("pooling", "mean")),
             layers=None if layers is None else tuple(int(layer) for layer in layers),
             prompts={str(k): str(v) for k, v in chosen.get("prompts", {}).items()},
@@ -178,24 +189,27 @@ def _checkpoint(
         raise CheckpointError(f"{folder / MANIFEST}: a value is not usable ({error})") from None
 
 
+def _length(given: Any, longest: int) -> int:
+    length = min(int(given), longest)
+    if length < _SHORTEST:
+        raise ValueError(f"max_length {length}, expected {_SHORTEST} tokens or more")
+    return length
+
+
 def _architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     family = _family(config, path)
-    sizes = {}
-    keys = (
-        "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size "
-        "max_position_embeddings"
-    )
-    for key in keys.split():
-        value = config.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(f"{path}: {key} is {value!r}; expected a positive whole number")
-        sizes[key] = value
+    sizes = {key: _positive(config, key, path) for key in _SIZES}
+    if sizes["num_hidden_layers"] > _MOST_LAYERS:
+        raise CheckpointError(
+            f"{path}: num_hidden_layers is {sizes['num_hidden_layers']}; expected {_MOST_LAYERS} "
+            "at most"
+        )
     if sizes["hidden_size"] % sizes["num_attention_heads"]:
         raise CheckpointError(
             f"{path}: hidden_size {sizes['hidden_size']} is not a multiple of "
             f"num_attention_heads {sizes['num_attention_heads']}"
         )
-    activation = config.get("hidden_act", "gelu")
+    activation = str(config.get("hidden_act", "gelu"))
     if activation not in _ACTIVATIONS:
         raise CheckpointError(
             f"{path}: hidden_act {activation!r} is unknown; we know {', '.join(_ACTIVATIONS)}"
@@ -205,19 +219,29 @@ def _architecture(config: Mapping[str, Any], path: Path) -> Architecture:
             f"{path}: position_embedding_type {config['position_embedding_type']!r} is not "
             "supported; expected 'absolute'"
         )
-    if family == "albert" and (
-        config.get("num_hidden_groups", 1),
-        config.get("inner_group_num", 1),
-    ) != (1, 1):
+    groups = (config.get("num_hidden_groups", 1), config.get("inner_group_num", 1))
+    if family == "albert" and groups != (1, 1):
         raise CheckpointError(f"{path}: an ALBERT of several groups is not supported; expected one")
+    epsilon = config.get("layer_norm_eps", 1e-12)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise CheckpointError(f"{path}: layer_norm_eps is {epsilon!r}; expected a small number")
     return Architecture(
         family=family,
-        type_vocab_size=int(config.get("type_vocab_size", 2)),
-        embedding_size=int(config.get("embedding_size", sizes["hidden_size"])),
+        type_vocab_size=_positive({"type_vocab_size": 2, **config}, "type_vocab_size", path),
+        embedding_size=_positive(
+            {"embedding_size": sizes["hidden_size"], **config}, "embedding_size", path
+        ),
         hidden_act=_ACTIVATIONS[activation],
-        layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
+        layer_norm_eps=epsilon,
         **sizes,
     )
+
+
+def _positive(config: Mapping[str, Any], key: str, path: Path) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(f"{path}: {key} is {value!r}; expected a positive whole number")
+    return value
 
 
 def _family(config: Mapping[str, Any], path: Path) -> Family:

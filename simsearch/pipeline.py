@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from simsearch.config import CorpusSettings, EncoderSettings, OnError, encoder_settings
 from simsearch.corpus import Row, RowProblem, hash_inputs, read_corpus
-from simsearch.encoder import SentenceEncoder, Vectors
-from simsearch.errors import CorpusError
+from simsearch.encoder import Vectors
+from simsearch.errors import CheckpointError, CorpusError, SettingsError
 from simsearch.evaluation.files import (
     builtin_word_order,
     read_pairs,
@@ -23,8 +22,10 @@ from simsearch.evaluation.files import (
 )
 from simsearch.evaluation.report import BenchmarkResult
 from simsearch.evaluation.tasks import PairsTask, RetrievalTask, Task, WordOrderTask
+from simsearch.files import check_new_file, new_file
 from simsearch.readers import text_lines
 from simsearch.search import Searcher
+from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import BuildPlan, IndexWriter, StoredIndex
 from simsearch.whitening import Whitening
 
@@ -83,6 +84,10 @@ def build(
     SettingsError for the encoder. After any error the folder holds what it held before.
     """
     paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
+    if not paths:
+        raise CorpusError("no corpus file was given; give at least one")
+    if on_error not in get_args(OnError):
+        raise SettingsError(f"on_error is {on_error!r}; expected {' or '.join(get_args(OnError))}")
     folder = Path(index) if index is not None else default_index(paths)
     columns = {"text_column": text_column, "id_column": id_column}
     inputs = hash_inputs(paths, **columns)
@@ -136,6 +141,11 @@ def default_index(corpus: Sequence[Path]) -> Path:
 def _reopening(encoder: SentenceEncoder) -> dict[str, Any]:
     """What an index keeps so that a query can load the same encoder again."""
     source = encoder.whitening.source if encoder.whitening else None
+    if encoder.whitening and not source:
+        raise SettingsError(
+            "the encoder's whitening is in no file, so a query could not find it again; save it, "
+            "and load the encoder with whitening=PATH"
+        )
     return {
         "model": encoder.checkpoint.reference,
         "pooling": encoder.pooling.name,
@@ -160,13 +170,28 @@ def open_index(
     stored = StoredIndex.open(Path(folder))
     try:
         if encoder is None:
-            given = {key: value for key, value in (overrides or {}).items() if value is not None}
-            settings = encoder_settings({**stored.settings, **given}, str(folder))
-            encoder = load_encoder(settings)
+            encoder = _stored_encoder(stored, overrides or {})
         return Searcher(encoder, stored)
     except BaseException:
         stored.close()
         raise
+
+
+def _stored_encoder(stored: StoredIndex, overrides: Mapping[str, Any]) -> SentenceEncoder:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    kept = dict(stored.settings)
+    if "pooling" in given:
+        kept["layers"] = None  # they belong to the stored pooling
+    settings = encoder_settings({**kept, **given}, str(stored.folder))
+    try:
+        return load_encoder(settings)
+    except CheckpointError as error:
+        if "model" in given:
+            raise
+        raise CheckpointError(
+            f"{error}\n{stored.folder} was built with that checkpoint; if it has moved, name its "
+            "place with --model"
+        ) from None
 
 
 def read_tasks(
@@ -178,6 +203,9 @@ def read_tasks(
 
     Raises TaskError for a file that does not have its layout.
     """
+    for given in (pairs, retrieval, word_order):
+        if isinstance(given, (str, Path)):
+            raise SettingsError(f"{given!r} is one path; expected a list of paths, such as [path]")
     tasks: list[Task] = [
         *(PairsTask(str(path), read_pairs(path)) for path in pairs),
         *(RetrievalTask(str(path), read_retrieval(path)) for path in retrieval),
@@ -235,6 +263,9 @@ def encode_file(
     ``out`` holds float32 unit rows (lines, dim), all of them or, after any error, what it held
     before. Returns the number of lines. Raises CorpusError for a file that is not UTF-8 text.
     """
+    check_new_file(out)
+    if not path.is_file():
+        raise CorpusError(f"{path}: not a file; write the lines to one, since it is read twice")
     count = sum(1 for _ in text_lines(path))
     done = 0
     with _new_array(out, (count, encoder.dim)) as rows:
@@ -243,24 +274,20 @@ def encode_file(
             done += len(vectors)
             if progress is not None:
                 progress(done, count)
+        if done != count:
+            raise CorpusError(f"{path}: had {count} lines, then {done}; leave it alone meanwhile")
     return count
 
 
 @contextlib.contextmanager
 def _new_array(path: Path, shape: tuple[int, int]) -> Iterator[Vectors]:
     """A float32 array to fill, which becomes the ``.npy`` file ``path`` when all went well."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as aside:
-        file = Path(aside) / "rows.npy"
-        # an empty file cannot be mapped into memory
-        rows = (
-            np.lib.format.open_memmap(file, "w+", np.float32, shape)
-            if shape[0]
-            else np.empty(shape, np.float32)
-        )
-        yield rows
-        if isinstance(rows, np.memmap):
+    with new_file(path) as aside:
+        if shape[0]:
+            rows = np.lib.format.open_memmap(aside, "w+", np.float32, shape)
+            yield rows
             rows.flush()
-        else:
-            with file.open("wb") as stream:
-                np.save(stream, rows)
-        file.replace(path)
+        else:  # which cannot be mapped into memory
+            with aside.open("wb") as file:
+                np.save(file, np.empty(shape, np.float32))
+            yield np.empty(shape, np.float32)

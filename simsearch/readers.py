@@ -44,6 +44,10 @@ def opened(path: Path, *, gzipped: bool) -> Iterator[io.BufferedIOBase]:
         raise CorpusError(
             f"{path} is not a whole gzip file ({error}); test it with `gzip -t` and fetch it again"
         ) from error
+    except FileNotFoundError as error:
+        raise CorpusError(
+            f"{path}: there is no such file; check the spelling and the folder"
+        ) from error
     except OSError as error:
         raise CorpusError(
             f"{path} cannot be read: {error.strerror or error}; check its permissions and its disk"

@@ -8,7 +8,6 @@ variance they explain, so the first ``dim`` of them are the best ``dim``-dimensi
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.errors import SettingsError
+from simsearch.files import new_file
 
 # Directions that explain less than this share of the largest variance are rounding noise of the
 # float32 vectors they were fitted on; dividing by them would blow that noise up.
@@ -58,17 +58,16 @@ class Whitening:
 
     def cut(self, dim: int) -> Whitening:
         """The map onto the first ``dim`` dimensions; SettingsError if there are fewer."""
-        if not 1 <= dim <= self.rank:
+        if not isinstance(dim, int) or not 1 <= dim <= self.rank:
             raise SettingsError(
-                f"dim {dim} is not possible: this whitening gives 1 to {self.rank} dimensions "
+                f"dim {dim!r} is not possible: this whitening gives 1 to {self.rank} dimensions "
                 f"(it was fitted on {self.rows} vectors)"
             )
         return replace(self, kernel=self.kernel[:, :dim])
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz`` file, all of it or nothing."""
-        path = Path(path)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        with new_file(Path(path)) as aside, aside.open("wb") as file:
             np.savez(
                 file,
                 mean=self.mean,
@@ -76,7 +75,6 @@ class Whitening:
                 encoder=np.array(self.encoder),
                 rows=np.array(self.rows),
             )
-        Path(file.name).replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Whitening:
@@ -94,9 +92,10 @@ class Whitening:
             raise SettingsError(
                 f"{path}: no such whitening file; fit one with `simsearch whiten`"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            # without NumPy's own words, which advise to unpickle it
             raise SettingsError(
-                f"{path}: not a whitening file ({error}); fit one with `simsearch whiten`"
+                f"{path}: not a whitening file; fit one with `simsearch whiten`"
             ) from None
         mean, kernel = whitening.mean, whitening.kernel
         if (

@@ -9,8 +9,8 @@ import reference_bert
 from checkpoints import TINY_ALBERT, TINY_BERT, random_variables
 
 from simsearch.config import POOLINGS
-from simsearch.encoder import SentenceEncoder
 from simsearch.errors import CheckpointError, SettingsError
+from simsearch.sentence_encoder import SentenceEncoder
 
 TEXTS = ["the dog bit the man .", "张三请李四吃饭。", "a", "", "a b c d e f a b c d e f ! the dogs"]
 IDS = {

@@ -13,8 +13,8 @@ from checkpoints import TINY_ALBERT, TINY_BERT, random_variables
 
 from simsearch.bert.backend import tf
 from simsearch.checkpoint import load_checkpoint
-from simsearch.encoder import SentenceEncoder
 from simsearch.errors import CheckpointError
+from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.variables import (
     Architecture,
     backbone_shapes,
@@ -121,6 +121,26 @@ BROKEN = {
     "a layer too many": (
         edit_config(num_hidden_layers=4),
         r"layer_3/attention/output/LayerNorm/beta.* and 13 more missing for a bert of 4 layers",
+    ),
+    "a layer too few": (
+        edit_config(num_hidden_layers=2),
+        r"holds bert/encoder/layer_2/\S+, which a bert of 2 layers does not have",
+    ),
+    "too many layers": (edit_config(num_hidden_layers=10**8), "expected 1000 at most"),
+    "no segments": (edit_config(type_vocab_size=None), "type_vocab_size is None; expected a pos"),
+    "embedding size": (
+        edit_config(model_type="albert", embedding_size="x"),
+        "embedding_size is 'x'; expected a positive",
+    ),
+    "epsilon a word": (edit_config(layer_norm_eps="small"), "layer_norm_eps is 'small'; expected"),
+    "epsilon negative": (edit_config(layer_norm_eps=-1.0), r"layer_norm_eps is -1\.0; expected"),
+    "groups": (
+        edit_config(model_type="albert", embedding_size=8, num_hidden_groups=2),
+        "an ALBERT of several groups is not supported",
+    ),
+    "shortest text": (
+        lambda folder: (folder / "simsearch.json").write_text('{"max_length": 2}'),
+        "max_length 2, expected 3 tokens or more",
     ),
     "shape": (
         edit_config(intermediate_size=40),

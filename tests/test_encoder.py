@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simsearch import encoder as encoder_module
-from simsearch.encoder import SentenceEncoder, fingerprint
+from simsearch import sentence_encoder
+from simsearch.encoder import fingerprint
 from simsearch.errors import CheckpointError, SettingsError
+from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.weights import weight_hashes
 
 ROLE, SWAPPED = "张三请李四吃饭。", "李四请张三吃饭。"
@@ -60,7 +61,7 @@ def test_neither_batch_nor_padding_nor_order_changes_a_vector(mini, texts: list[
 
 
 def test_a_stream_gives_the_rows_of_encode_shard_by_shard(mini, monkeypatch) -> None:
-    monkeypatch.setattr(encoder_module, "SHARD", 4)
+    monkeypatch.setattr(sentence_encoder, "SHARD", 4)
     texts = [f"第{i}句话" * (i % 3 + 1) for i in range(10)]
     shards = list(mini.encode_stream(iter(texts)))
     assert [len(shard) for shard in shards] == [4, 4, 2]

@@ -210,17 +210,14 @@ def test_a_whitening_that_moved_can_be_given_anew(
         assert searcher.query(ROLE, k=1)[0].text == ROLE
 
 
-@pytest.mark.xfail(strict=True, reason="pipeline._reopening: such an index opens with no options")
-def test_an_index_whose_whitening_has_no_file_is_refused_or_reopens(
+def test_an_index_whose_whitening_has_no_file_is_refused(
     corpus: Path, tiny: SentenceEncoder, tmp_path: Path
 ) -> None:
     whitening = fit_whitening(tiny, [corpus], CorpusSettings())
     encoder = SentenceEncoder.load(tiny.checkpoint.folder, whitening=whitening)
-    try:
+    with pytest.raises(SettingsError, match="whitening is in no file"):
         simsearch.build(corpus, tmp_path / "i", encoder=encoder)
-    except SettingsError:
-        return
-    simsearch.open_index(tmp_path / "i").close()
+    assert not (tmp_path / "i").exists()
 
 
 # Building again, and going on
@@ -371,7 +368,6 @@ def test_the_default_folder_is_the_stem_of_the_first_file(name: str, folder: str
     assert default_index([Path(name), Path("other.txt")]) == Path("indexes") / folder
 
 
-@pytest.mark.xfail(strict=True, reason="pipeline.default_index: IndexError")
 def test_no_corpus_at_all_is_refused() -> None:
     with pytest.raises(CorpusError):
         simsearch.build([])
@@ -412,7 +408,7 @@ def test_without_a_file_the_task_is_the_built_in_suite() -> None:
 
 
 def test_a_task_file_is_read_before_anything_is_run(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"nix\.tsv cannot be read"):
+    with pytest.raises(TaskError, match=r"nix\.tsv: there is no such file"):
         simsearch.read_tasks(pairs=[tmp_path / "nix.tsv"])
 
 
@@ -422,7 +418,7 @@ def test_a_task_file_is_read_before_anything_is_run(tmp_path: Path) -> None:
 def test_a_file_is_encoded_as_its_lines_are(
     tiny: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simsearch.encoder.SHARD", 3)
+    monkeypatch.setattr("simsearch.sentence_encoder.SHARD", 3)
     lines = [ROLE, "", "a b", " \u2028 c", "", "the dog\x0b", "x"]
     source, out = tmp_path / "句 子.txt", tmp_path / "向 量.npy"
     source.write_bytes(("\ufeff" + "\n".join(lines[:3]) + "\r\n" + "\n".join(lines[3:])).encode())
@@ -451,7 +447,7 @@ def test_every_line_is_a_row_and_no_line_is_none(
 def test_a_failed_encoding_leaves_what_was_there(
     tiny: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simsearch.encoder.SHARD", 2)
+    monkeypatch.setattr("simsearch.sentence_encoder.SHARD", 2)
     source, out = tmp_path / "in.txt", tmp_path / "out.npy"
     source.write_bytes(b"a\nb\nc\n\xff\n")
     out.write_bytes(b"earlier")

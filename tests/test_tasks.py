@@ -429,7 +429,7 @@ def test_a_bad_pair_is_named_by_path_and_line(
 
 
 def test_a_file_that_is_empty_or_cannot_be_read_is_named(folder: Path) -> None:
-    with pytest.raises(TaskError, match=re.escape(f"{folder / 'none.tsv'} cannot be read")):
+    with pytest.raises(TaskError, match=re.escape(f"{folder / 'none.tsv'}: there is no such file")):
         read_pairs(folder / "none.tsv")
     with pytest.raises(TaskError, match=re.escape(f"{folder} cannot be read")):
         read_pairs(folder)
@@ -498,9 +498,9 @@ QREL_HEADER = "query-id\tcorpus-id\tscore\n"
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("corpus.jsonl", None, " cannot be read"),
-        ("queries.jsonl", None, " cannot be read"),
-        ("qrels/test.tsv", None, " cannot be read"),
+        ("corpus.jsonl", None, ": there is no such file"),
+        ("queries.jsonl", None, ": there is no such file"),
+        ("qrels/test.tsv", None, ": there is no such file"),
         ("corpus.jsonl", "", ": no rows"),
         ("corpus.jsonl", "{'_id'\n", ":1: Expecting property name"),
         ("corpus.jsonl", "[1]\n", ":1: '[1]', expected one JSON object"),

@@ -37,6 +37,7 @@ def read_variables(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
     Raises CheckpointError naming the file and the variable if one is missing, has another shape, or
     if the file is damaged.
     """
+    _check_names(checkpoint, shapes, variable_names(checkpoint))
     read = _read_google if checkpoint.layout == "google" else _read_safetensors
     variables = read(checkpoint, shapes)
     for name, shape in shapes.items():
@@ -63,7 +64,6 @@ def variable_names(checkpoint: Checkpoint) -> set[str]:
 
 
 def _read_google(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
-    _check_present(checkpoint, shapes, variable_names(checkpoint))
     with _damage_reported(checkpoint):
         reader = _google_reader(checkpoint)
         return {name: reader.get_tensor(name).astype(np.float32) for name in shapes}
@@ -74,7 +74,6 @@ def _google_reader(checkpoint: Checkpoint) -> Any:
 
 
 def _read_safetensors(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
-    _check_present(checkpoint, shapes, variable_names(checkpoint))
     variables: Variables = {}
     with _damage_reported(checkpoint), safe_open(checkpoint.weight_files[0], "numpy") as file:
         for key in file.keys():  # noqa: SIM118
@@ -105,18 +104,26 @@ def _damage_reported(checkpoint: Checkpoint) -> Iterator[None]:
         ) from None
 
 
-def _check_present(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> None:
+def _check_names(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> None:
+    a, file = checkpoint.architecture, checkpoint.weight_files[0]
+    strangers = unknown_names(names, _all_shapes(a))
     missing = sorted(shapes.keys() - names)
-    if not missing:
-        return
-    strangers = unknown_names(names, _all_shapes(checkpoint.architecture))
-    found = f" It holds names that we don't know, such as {strangers[0]}." if strangers else ""
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    raise CheckpointError(
-        f"{checkpoint.weight_files[0]}: {', '.join(missing[:3])}{more} missing for a "
-        f"{checkpoint.architecture.family} of {checkpoint.architecture.num_hidden_layers} layers."
-        f"{found} Is the config the one of these weights?"
-    )
+    if missing:
+        found = f" It holds names that we don't know, such as {strangers[0]}." if strangers else ""
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise CheckpointError(
+            f"{file}: {', '.join(missing[:3])}{more} missing for a {a.family} of "
+            f"{a.num_hidden_layers} layers.{found} Is the config the one of these weights?"
+        )
+    # to compute without them would give other vectors than the model's
+    left_out = [
+        name for name in strangers if name.startswith(("bert/embeddings/", "bert/encoder/"))
+    ]
+    if left_out:
+        raise CheckpointError(
+            f"{file}: holds {left_out[0]}, which a {a.family} of {a.num_hidden_layers} layers does "
+            "not have. Is the config the one of these weights?"
+        )
 
 
 def _all_shapes(architecture: Architecture) -> Shapes:

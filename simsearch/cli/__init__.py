@@ -49,5 +49,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"simsearch: {message}", err=True)
+    from simsearch.cli.render import printable  # rich, which --help does without
+
+    lines = (printable(line) for line in message.split("\n"))
+    click.echo("simsearch: " + "\n".join(lines), err=True)
     sys.exit(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
@@ -32,6 +34,20 @@ class Layers(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
 EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
+
+def unicode_text(
+    ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...]
+) -> str | tuple[str, ...]:
+    """Refuse an argument whose bytes were not UTF-8."""
+    for text in (value,) if isinstance(value, str) else value:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise click.BadParameter(f"{text!r} is not UTF-8", ctx, param)
+    return value
+
+
+corpus_argument = click.argument(
+    "corpus", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CORPUS..."
+)
 config_option = click.option(
     "--config", type=EXISTING_FILE, help="Settings file, instead of ./config.yaml."
 )
@@ -110,3 +126,8 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
 def several(values: Sequence[str]) -> list[str] | None:
     """The values of a repeatable option; ``None`` where it was not given."""
     return list(dict.fromkeys(values)) or None
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on a line of stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.evaluation.tasks import TaskResult
+from simsearch.files import new_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ class BenchmarkResult:
 
 
 def write_results(results: Iterable[BenchmarkResult], folder: Path) -> Path:
-    """Write ``results.jsonl`` into ``folder``, which is made if needed; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write ``results.jsonl`` into ``folder``, which is there; returns its path."""
     path = folder / "results.jsonl"
     lines = (json.dumps(r.as_json(), ensure_ascii=False, allow_nan=False) for r in results)
-    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    with new_file(path) as aside:
+        aside.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     return path
 
 

@@ -75,7 +75,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; mend that and run the same "
-            "command again, it goes on where it stopped"
+            "command again"
         ) from error
 
 

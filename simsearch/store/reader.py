@@ -155,6 +155,8 @@ def _check_documents(connection: sqlite3.Connection, path: Path, rows: int) -> N
 
 def _no_index(folder: Path) -> StoreError:
     if not (folder / BUILDING).is_file():
+        if folder.exists() and not folder.is_dir():
+            return IndexNotFoundError(f"{folder} is a file; give the folder of an index")
         state = "holds no index" if folder.is_dir() else "does not exist"
         return IndexNotFoundError(
             f"{folder} {state}; make one with `simsearch build CORPUS --index {folder}`"

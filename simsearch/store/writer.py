@@ -108,8 +108,8 @@ class IndexWriter:
         if differences := plan_differences(meta, self._plan):
             raise StoreError(
                 f"{self.folder} holds a finished index of something else, which differs in:"
-                f"{_listed(differences)}\nAdd documents with `simsearch add {self.folder} CORPUS`, "
-                "build anew with --replace, or give another --index DIR"
+                f"{_listed(differences)}\nBuild anew with --replace, or give another --index DIR; "
+                "`simsearch add`, to put more documents into an index, is still to come"
             )
         self._set_finished(meta, segments)
 

@@ -1,0 +1,196 @@
+"""The verbs about an encoder: encode, similarity, benchmark, whiten.
+
+The pipeline, and with it NumPy, FAISS and the rest, is imported inside the commands: `--help` and a
+mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simsearch.cli.options import (
+    EXISTING_FILE,
+    config_option,
+    corpus_argument,
+    corpus_options,
+    encoder_options,
+    json_option,
+    model_option,
+    pooling_option,
+    print_json,
+    settings_from,
+    several,
+    unicode_text,
+)
+from simsearch.files import check_new_file
+
+
+@click.command()
+@click.argument("file", type=EXISTING_FILE)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="X.npy", help="What to write."
+)
+@model_option
+@pooling_option
+@encoder_options
+@config_option
+@json_option
+def encode(file: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Encode each line of FILE, empty ones included, into a row of an .npy file.
+
+    Rows are float32 and of unit length, so that their inner products are cosines.
+
+    \b
+    simsearch encode sentences.txt --out vectors.npy --pooling first_last_mean
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import loading, progress_bar
+
+    settings = settings_from(options)
+    check_new_file(out)
+    with loading():
+        encoder = pipeline.load_encoder(settings.encoder)
+    with progress_bar("Encoding") as progress:
+        rows = pipeline.encode_file(encoder, file, out, progress)
+    if as_json:
+        print_json({"out": str(out), "rows": rows, "dim": encoder.dim})
+    click.echo(f"{out}: {rows:,} rows of {encoder.dim}", err=True)
+
+
+@click.command()
+@click.argument("text_a", callback=unicode_text)
+@click.argument("text_b", callback=unicode_text)
+@click.option(
+    "--pooling", "poolings", multiple=True, metavar="P", help="May be given several times."
+)
+@model_option
+@encoder_options
+@config_option
+@json_option
+def similarity(
+    text_a: str, text_b: str, poolings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Print the cosine similarity of two texts, computed in float32 unless told otherwise.
+
+    \b
+    simsearch similarity 张三请李四吃饭。 李四请张三吃饭。 --pooling static_mean --pooling mean
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import loading
+
+    for pooling in several(poolings) or (None,):
+        settings = settings_from({**options, "pooling": pooling}, default_precision="float32")
+        with loading():
+            encoder = pipeline.load_encoder(settings.encoder)
+        a, b = encoder.encode([text_a, text_b], prompt="query")
+        score = max(-1.0, min(1.0, float(a.astype("float64") @ b)))
+        name = encoder.pooling.name
+        if as_json:
+            print_json({"a": text_a, "b": text_b, "pooling": name, "score": score})
+        else:
+            click.echo(f"{score:.6f}  {name}")
+
+
+@click.command()
+@click.option("--pairs", multiple=True, metavar="FILE", help="score<TAB>sentence1<TAB>sentence2.")
+@click.option("--retrieval", multiple=True, metavar="DIR", help="A folder in BEIR layout.")
+@click.option(
+    "--word-order", multiple=True, metavar="FILE", help="Triples: sentence, paraphrase, swap."
+)
+@click.option("--model", "models", multiple=True, metavar="M", help="May be given several times.")
+@click.option(
+    "--pooling", "poolings", multiple=True, metavar="P", help="May be given several times."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write DIR/results.jsonl."
+)
+@encoder_options
+@config_option
+@json_option
+def benchmark(
+    pairs: tuple[str, ...],
+    retrieval: tuple[str, ...],
+    word_order: tuple[str, ...],
+    models: tuple[str, ...],
+    poolings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Compare poolings on your own data, or on the built-in word-order suite.
+
+    Computed in float32 unless told otherwise; intervals are 95 % bootstrap intervals.
+
+    \b
+    simsearch benchmark
+    simsearch benchmark --pairs stsb-dev.tsv --retrieval cmrc2018/ --pooling mean --pooling cls
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import print_results
+    from simsearch.evaluation.report import write_results
+
+    settings = settings_from(options, default_precision="float32")
+    tasks = pipeline.read_tasks(pairs, retrieval, word_order)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        check_new_file(out / "results.jsonl")
+    encoders = [
+        settings_from(
+            {**options, "model": model, "pooling": pooling}, default_precision="float32"
+        ).encoder
+        for model in several(models) or [settings.encoder.model]
+        for pooling in several(poolings) or settings.benchmark.poolings
+    ]
+    results = []
+    for result in pipeline.benchmark(tasks, encoders):
+        results.append(result)
+        if as_json:
+            print_json(result.as_json())
+        elif sys.stderr.isatty():
+            click.echo(f"{result.result.task}  {result.model}  {result.pooling}", err=True)
+    if not as_json:
+        print_results(results)
+    if out is not None:
+        click.echo(f"wrote {write_results(results, out)}", err=True)
+
+
+@click.command()
+@corpus_argument
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="W.npz", help="What to write."
+)
+@model_option
+@pooling_option
+@encoder_options
+@corpus_options
+@config_option
+@json_option
+def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Fit a whitening on the texts of CORPUS, for --whitening and --dim.
+
+    Fit it on texts like those that will be searched, never on the ones that a benchmark scores.
+
+    \b
+    simsearch whiten faq.csv --out faq-whitening.npz --pooling first_last_mean
+    simsearch build faq.csv --pooling first_last_mean --whitening faq-whitening.npz --dim 128
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import loading, progress_bar
+
+    settings = settings_from(options, default_precision="float32")
+    check_new_file(out)
+    with loading():
+        encoder = pipeline.load_encoder(settings.encoder)
+    with progress_bar("Encoding") as progress:
+        whitening = pipeline.fit_whitening(encoder, corpus, settings.corpus, progress)
+    whitening.save(out)
+    if as_json:
+        print_json({"out": str(out), "texts": whitening.rows, "rank": whitening.rank})
+    click.echo(
+        f"{out}: fitted on {whitening.rows:,} texts, gives up to {whitening.rank} dimensions",
+        err=True,
+    )

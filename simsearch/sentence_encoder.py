@@ -1,0 +1,302 @@
+"""From texts to unit vectors: tokenize, batch by tokens, run the graph, restore the order."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.checkpoint import DEFAULT_MODEL, MANIFEST, Checkpoint, load_checkpoint
+from simsearch.config import Precision, RuntimeName
+from simsearch.encoder import SHARD, Prompt, Vectors, fingerprint
+from simsearch.errors import SettingsError
+from simsearch.files import new_folder
+from simsearch.pooling import resolve_pooling, token_head
+from simsearch.runtime import Runtime, open_runtime
+from simsearch.tokenizer import Tokenizer
+from simsearch.weights import WeightHashes, weight_hashes
+from simsearch.whitening import Whitening, fit_whitening
+
+Progress = Callable[[int], None]
+
+# Larger batches leave the CPU's caches, smaller ones its cores idle.
+_BATCH_TOKENS = 2048
+
+
+class TokenVectors(NamedTuple):
+    """The tokens of a text, [CLS] and [SEP] included; their vectors, float32 (tokens, hidden)."""
+
+    tokens: list[str]
+    vectors: Vectors
+
+
+class TokenProbability(NamedTuple):
+    """A word piece that may stand at a [MASK]."""
+
+    token: str
+    probability: float
+
+
+class SentenceEncoder:
+    """A checkpoint, a pooling and what comes after it: texts to unit vectors.
+
+    Use ``SentenceEncoder.load``. ``truncated`` counts the texts that were cut to ``max_length``
+    tokens so far.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        hashes: WeightHashes,
+        *,
+        pooling: str,
+        layers: Sequence[int] | None,
+        whitening: Whitening | None,
+        precision: Precision,
+        runtime: RuntimeName,
+    ) -> None:
+        a = checkpoint.architecture
+        self.checkpoint = checkpoint
+        self.pooling = resolve_pooling(pooling, layers, a.num_hidden_layers)
+        if pooling == "pooler" and hashes.pooler is None:
+            raise SettingsError(
+                f"{checkpoint.name}: has no pooler (bert/pooler/dense), so pooling 'pooler' is not "
+                "possible; use 'cls' or 'mean'"
+            )
+        self.tokenizer = Tokenizer(
+            checkpoint.vocabulary,
+            lower_case=checkpoint.lower_case,
+            max_length=checkpoint.max_length,
+        )
+        self.whitening = whitening
+        self.truncated = 0
+        self._hashes, self._runtime_name = hashes, runtime
+        # The reference for order-blindness promises equal vectors to 1e-6, which bfloat16 cannot
+        # hold, and it has no matrix product that bfloat16 could speed up.
+        self._precision: Precision = "float32" if pooling == "static_mean" else precision
+        hidden = a.embedding_size if pooling == "static_mean" else a.hidden_size
+        plain = self._identity(hidden, None)
+        if whitening is not None and whitening.encoder != fingerprint(plain):
+            raise SettingsError(
+                "this whitening was fitted on the vectors of another encoder (fingerprint "
+                f"{whitening.encoder[:16]}…, this one is {fingerprint(plain)[:16]}…); fit it again "
+                "with the same model, pooling and options"
+            )
+        self.dim = hidden if whitening is None else whitening.rank
+        self.identity = plain if whitening is None else self._identity(self.dim, whitening.hash)
+        self.fingerprint = fingerprint(self.identity)
+        self._runtime = self._open(self.pooling.heads)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        *,
+        pooling: str | None = None,
+        layers: Sequence[int] | None = None,
+        whitening: str | Path | Whitening | None = None,
+        dim: int | None = None,
+        precision: Precision = "auto",
+        runtime: RuntimeName = "openvino",
+    ) -> SentenceEncoder:
+        """Load a checkpoint; what is not given is as the checkpoint says, else mean pooling.
+
+        ``layers`` are hidden states (0 the embeddings, -1 the last); ``whitening`` is a fitted
+        map or its file, ``dim`` how many of its dimensions to keep. Raises CheckpointError for a
+        checkpoint that cannot be read and SettingsError for options that do not fit it.
+        """
+        checkpoint = load_checkpoint(name_or_path)
+        if pooling is None and layers is None:
+            layers = checkpoint.layers
+        if whitening is None and pooling in (None, checkpoint.pooling):
+            whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
+        if isinstance(whitening, (str, Path)):
+            whitening = Whitening.load(whitening)
+        if dim is not None:
+            if whitening is None:
+                raise SettingsError(
+                    f"dim {dim} needs a whitening: the coordinates of a plain BERT vector have no "
+                    "order, so that cutting them loses meaning. Fit one with `simsearch whiten`"
+                )
+            whitening = whitening.cut(dim)
+        return cls(
+            checkpoint,
+            weight_hashes(checkpoint),
+            pooling=pooling or checkpoint.pooling,
+            layers=layers,
+            whitening=whitening,
+            precision=precision,
+            runtime=runtime,
+        )
+
+    def _identity(self, dim: int, whitening: str | None) -> dict[str, Any]:
+        a, checkpoint = self.checkpoint.architecture, self.checkpoint
+        return {
+            "weights": self._hashes.backbone,
+            "pooler": self._hashes.pooler if self.pooling.name == "pooler" else None,
+            "architecture": f"{a.family}, {a.num_hidden_layers} layers, "
+            f"{a.num_attention_heads} heads, {a.hidden_act}, epsilon {a.layer_norm_eps}",
+            "vocabulary": checkpoint.vocabulary.hash,
+            "lower_case": checkpoint.lower_case,
+            "max_length": checkpoint.max_length,
+            "pooling": self.pooling.name,
+            "layers": list(self.pooling.layers),
+            "prompts": {kind: checkpoint.prompts.get(kind, "") for kind in ("query", "document")},
+            "whitening": whitening,
+            "dim": dim,
+            "normalize": True,
+            "quantization": None,
+        }
+
+    def encode(
+        self, texts: Sequence[str], prompt: Prompt = "document", progress: Progress | None = None
+    ) -> Vectors:
+        """Unit vectors, float32 (len(texts), dim), in the order of ``texts``.
+
+        ``prompt`` says which of the model's prompts, if it has them, is put before each text;
+        ``progress`` is called with the number of texts just done. Raises SettingsError if ``texts``
+        is a single string.
+        """
+        if isinstance(texts, str):
+            raise SettingsError("texts is one string; expected a list of strings, such as [text]")
+        shards = list(self.encode_stream(texts, prompt, progress))
+        return np.concatenate(shards) if shards else np.empty((0, self.dim), np.float32)
+
+    def encode_stream(
+        self, texts: Iterable[str], prompt: Prompt = "document", progress: Progress | None = None
+    ) -> Iterator[Vectors]:
+        """As ``encode``, shard by shard, in memory that does not grow with the number of texts."""
+        for shard in _shards(texts):
+            yield self._unit(self._pooled(shard, prompt, progress))
+
+    def _pooled(self, texts: Sequence[str], prompt: Prompt, progress: Progress | None) -> Vectors:
+        """The pooled vectors of one shard, float32 (len(texts), hidden), of any length."""
+        ids = self.token_ids(texts, prompt)
+        # Longest first: texts of like length share a batch, and the largest one comes at once.
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        pooled: Vectors | None = None
+        start = 0
+        while start < len(order):
+            rows = order[start : start + max(1, _BATCH_TOKENS // len(ids[order[start]]))]
+            heads = self._runtime.run(_padded([ids[i] for i in rows]))
+            batch = heads[0] if len(heads) == 1 else np.mean(heads, axis=0, dtype=np.float32)
+            if pooled is None:
+                pooled = np.empty((len(texts), batch.shape[1]), np.float32)
+            pooled[rows] = batch
+            start += len(rows)
+            if progress is not None:
+                progress(len(rows))
+        assert pooled is not None  # a shard is never empty
+        return pooled
+
+    def _unit(self, pooled: Vectors) -> Vectors:
+        vectors = pooled if self.whitening is None else self.whitening.transform(pooled)
+        # in float64, so that a unit vector is one to the last bit of float32
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), np.float32)
+
+    def token_ids(self, texts: Sequence[str], prompt: Prompt = "document") -> list[list[int]]:
+        """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
+        before = self.checkpoint.prompts.get(prompt, "")
+        batch = self.tokenizer.encode([before + text for text in texts] if before else texts)
+        self.truncated += batch.truncated
+        return batch.ids
+
+    def token_vectors(self, text: str) -> TokenVectors:
+        """The last hidden state of a text: a text of ten characters gives twelve rows."""
+        (ids,) = self.token_ids([text])
+        (states,) = self._token_runtime.run(_padded([ids]))
+        return TokenVectors(self.tokenizer.tokens(ids), states[0])
+
+    @functools.cached_property
+    def _token_runtime(self) -> Runtime:
+        return self._open([token_head(self.checkpoint.architecture.num_hidden_layers)])
+
+    def _open(self, heads: Sequence[str]) -> Runtime:
+        name, checkpoint = self._runtime_name, self.checkpoint
+        return open_runtime(name, checkpoint, self._hashes, heads, self._precision)
+
+    def fill_mask(self, text: str, top_k: int = 5) -> list[TokenProbability]:
+        """The likeliest word pieces for the one "[MASK]" in ``text``, best first.
+
+        Raises SettingsError unless there is exactly one, and CheckpointError if the checkpoint has
+        no masked-language-model head. Runs on TensorFlow.
+        """
+        masks = text.count("[MASK]")
+        if masks != 1:
+            raise SettingsError(f"{text!r} has {masks} [MASK]; expected exactly one")
+        (ids,) = self.tokenizer.encode_masked(text).ids
+        mask = self.checkpoint.vocabulary.ids["[MASK]"]
+        if mask not in ids:
+            raise SettingsError(f"[MASK] lies beyond the first {self.checkpoint.max_length} tokens")
+        probabilities = self._mask_filler(ids, ids.index(mask))
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
+        tokens = self.tokenizer.tokens(best.tolist())
+        return [
+            TokenProbability(token, float(probabilities[i]))
+            for token, i in zip(tokens, best, strict=True)
+        ]
+
+    @functools.cached_property
+    def _mask_filler(self) -> Callable[[Sequence[int], int], Vectors]:
+        from simsearch import bert  # TensorFlow, which a query does without
+
+        return bert.mask_filler(self.checkpoint)
+
+    def fit_whitening(self, texts: Iterable[str], progress: Progress | None = None) -> Whitening:
+        """Fit a whitening on these texts; load the encoder again with it to use it.
+
+        Raises SettingsError if this encoder whitens already, or for fewer than two different texts.
+        """
+        if self.whitening is not None:
+            raise SettingsError(
+                "this encoder whitens already; load it without whitening to fit one"
+            )
+        pooled = (self._pooled(shard, "document", progress) for shard in _shards(texts))
+        return fit_whitening(pooled, self.fingerprint)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a checkpoint in Google layout that loads as this encoder, options included.
+
+        Raises SettingsError if ``folder`` exists and is not empty.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise SettingsError(f"{folder}: exists; give a new or empty folder to save to")
+        with new_folder(folder) as aside:
+            self._write(aside)
+
+    def _write(self, folder: Path) -> None:
+        from simsearch import bert  # TensorFlow, which a query does without
+
+        bert.save_checkpoint(self.checkpoint, folder)
+        manifest: dict[str, Any] = {
+            "pooling": self.pooling.name,
+            "layers": list(self.pooling.layers) or None,
+            "lower_case": self.checkpoint.lower_case,
+            "max_length": self.checkpoint.max_length,
+            "prompts": dict(self.checkpoint.prompts),
+        }
+        if self.whitening is not None:
+            self.whitening.save(folder / "whitening.npz")
+            manifest |= {"whitening": "whitening.npz", "dim": self.dim}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), "utf-8")
+
+
+def _shards(texts: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(texts)
+    while shard := list(itertools.islice(iterator, SHARD)):
+        yield shard
+
+
+def _padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
+    batch = np.zeros((len(ids), max(map(len, ids))), np.int32)
+    for row, tokens in zip(batch, ids, strict=True):
+        row[: len(tokens)] = tokens
+    return batch
