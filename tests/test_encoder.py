@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,15 @@ def test_bfloat16_stays_close_to_float32(mini) -> None:
     fast = SentenceEncoder.load(precision="auto")
     assert (fast.encode(texts) * mini.encode(texts)).sum(axis=1).min() >= 0.9995
     assert fast.fingerprint == mini.fingerprint
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
+def test_threads_may_share_an_encoder(mini, runtime: str) -> None:
+    encoder = SentenceEncoder.load(precision="float32", runtime=runtime)
+    texts = [f"第{i}句话，长短不一" * (i % 4 + 1) for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda text: encoder.encode([text])[0], texts))
+    np.testing.assert_allclose(rows, mini.encode(texts), atol=1e-5)
 
 
 def test_one_string_instead_of_a_list_is_refused(mini) -> None:

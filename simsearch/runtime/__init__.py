@@ -15,7 +15,7 @@ from simsearch.weights import WeightHashes
 
 
 class Runtime(Protocol):
-    """A graph that is ready to run."""
+    """A graph that is ready to run, from any thread."""
 
     def run(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float32]]:
         """The heads that the runtime was opened with, for ids (batch, tokens), 0 being padding."""

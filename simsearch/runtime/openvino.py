@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class OpenVinoRuntime:
         heads: Sequence[str],
         precision: Precision,
     ) -> None:
+        self._lock = threading.Lock()
         core = ov.Core()
         graph = core.read_model(_cached_graph(checkpoint, hashes) / "graph.xml")
         by_name = {name: output for output in graph.outputs for name in output.get_names()}
@@ -51,8 +53,10 @@ class OpenVinoRuntime:
 
     def run(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float32]]:
         """See ``Runtime``."""
-        outputs = self._compiled(ids, share_inputs=True)
-        return [np.array(outputs[i]) for i in range(len(self._compiled.outputs))]
+        # one request, which one thread at a time may fill; each uses all cores anyway
+        with self._lock:
+            outputs = self._compiled(ids, share_inputs=True)
+            return [np.array(outputs[i]) for i in range(len(self._compiled.outputs))]
 
 
 def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
