@@ -112,10 +112,10 @@ class SentenceEncoder:
         checkpoint that cannot be read and SettingsError for options that do not fit it.
         """
         checkpoint = load_checkpoint(name_or_path)
-        if pooling is None and layers is None:
-            layers = checkpoint.layers
-        if whitening is None and pooling in (None, checkpoint.pooling):
-            whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
+        if pooling in (None, checkpoint.pooling):
+            layers = checkpoint.layers if layers is None else layers
+            if whitening is None:
+                whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
         if isinstance(whitening, (str, Path)):
             whitening = Whitening.load(whitening)
         if dim is not None:

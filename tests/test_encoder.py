@@ -143,6 +143,8 @@ def test_a_saved_encoder_loads_as_the_same_encoder(tiny_bert: Path, tmp_path: Pa
     encoder.save(tmp_path / "保存 的" / "encoder")
     loaded = SentenceEncoder.load(tmp_path / "保存 的" / "encoder")
     assert loaded.fingerprint == encoder.fingerprint
+    named = SentenceEncoder.load(tmp_path / "保存 的" / "encoder", pooling="first_last_mean")
+    assert named.fingerprint == encoder.fingerprint
     np.testing.assert_array_equal(loaded.encode(texts), encoder.encode(texts))
     assert loaded.fill_mask("a [MASK]") == encoder.fill_mask("a [MASK]")
     assert [p.name for p in (tmp_path / "保存 的").iterdir()] == ["encoder"]
