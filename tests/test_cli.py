@@ -870,6 +870,24 @@ def test_a_new_checkpoint_is_converted_without_noise(
     assert len(ran.json()) == 1
 
 
+def test_without_bert4keras_the_line_that_installs_it_is_printed(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['bert4keras'] = None\n"  # as if it were not installed
+        "sys.argv = ['simsearch', 'similarity', 'a', 'b']\n"
+        "from simsearch.cli import main\nmain()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SIMSEARCH_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("simsearch: bert4keras is not installed")
+    assert ran.stderr.endswith("\n    pip install --no-deps bert4keras==0.11.5\n")
+
+
 # Help and documentation
 
 

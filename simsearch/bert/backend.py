@@ -37,17 +37,18 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 try:
     with _quietly():
+        import bert4keras  # noqa: F401  # first, and quick: the one that may be missing
         import tensorflow as tf
         import tensorflow.experimental.numpy as tnp
         from bert4keras.backend import gelu_tanh
         from bert4keras.layers import LayerNormalization
         from bert4keras.models import ALBERT, BERT, build_transformer_model
 except ModuleNotFoundError as _error:
-    if _error.name not in ("bert4keras", "tf_keras", "tensorflow", "distutils"):
+    if _error.name != "bert4keras":
         raise
     raise MissingPackageError(
-        f"{_error.name} is not installed, but encoding with a new checkpoint needs it. bert4keras "
-        "pins a Keras that TensorFlow no longer takes, so install it by itself:\n"
+        "bert4keras is not installed, and a checkpoint that is new on this machine needs it. It "
+        "asks for a Keras that TensorFlow no longer takes, so install it by itself:\n"
         "    pip install --no-deps bert4keras==0.11.5"
     ) from None
 
