@@ -32,6 +32,10 @@ class Encoder(Protocol):
     def fingerprint(self) -> str:
         """``fingerprint(identity)``."""
 
+    @property
+    def truncated(self) -> int:
+        """How many of the texts encoded so far were longer than the encoder takes, and cut."""
+
     def encode(self, texts: Sequence[str], prompt: Prompt = "document") -> Vectors:
         """Unit vectors, float32 (len(texts), dim), in the order of ``texts``."""
 

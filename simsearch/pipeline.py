@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -221,7 +221,13 @@ def benchmark(
     for settings in encoders:
         encoder = load_encoder(settings)
         for task in tasks:
-            yield BenchmarkResult(settings.model, encoder.pooling.name, task.run(encoder))
+            before = encoder.truncated
+            result = task.run(encoder)
+            if cut := encoder.truncated - before:
+                limit = encoder.checkpoint.max_length
+                note = f"cut to the model's length of {limit} tokens: {cut:,} of the texts"
+                result = replace(result, notes=(*result.notes, note))
+            yield BenchmarkResult(settings.model, encoder.pooling.name, result)
 
 
 def fit_whitening(

@@ -24,7 +24,8 @@ Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 class Searcher:
     """Answers queries from a stored index, with the encoder that the index was built with.
 
-    Raises EncoderMismatchError for another encoder. Closing it closes the index.
+    Raises EncoderMismatchError for another encoder. Closing it closes the index. ``encoder`` is the
+    encoder.
     """
 
     def __init__(self, encoder: Encoder, stored: StoredIndex) -> None:
@@ -35,7 +36,7 @@ class Searcher:
                 + "".join(f"\n  {field}" for field in fields)
                 + "\nOpen it with that encoder, or build it anew with --replace"
             )
-        self._encoder = encoder
+        self.encoder = encoder
         self._stored = stored
         self._index = FlatIndex(stored.segments)
         self._deleted = np.array(sorted(stored.deleted), np.int64)
@@ -59,7 +60,7 @@ class Searcher:
         asked = [i for i, text in enumerate(texts) if text.strip()]
         answers: list[list[Hit]] = [[] for _ in texts]
         if asked:
-            vectors = self._encoder.encode([texts[i] for i in asked], prompt="query")
+            vectors = self.encoder.encode([texts[i] for i in asked], prompt="query")
             for i, found in zip(asked, self._nearest(vectors, k), strict=True):
                 answers[i] = self._hits(found, k, threshold)
         return answers

@@ -19,7 +19,7 @@ from simsearch.errors import SettingsError
 from simsearch.files import new_folder
 from simsearch.pooling import resolve_pooling, token_head
 from simsearch.runtime import Runtime, open_runtime
-from simsearch.tokenizer import Tokenizer
+from simsearch.tokenizer import TokenBatch, Tokenizer
 from simsearch.weights import WeightHashes, weight_hashes
 from simsearch.whitening import Whitening, fit_whitening
 
@@ -46,8 +46,8 @@ class TokenProbability(NamedTuple):
 class SentenceEncoder:
     """A checkpoint, a pooling and what comes after it: texts to unit vectors.
 
-    Use ``SentenceEncoder.load``. ``truncated`` counts the texts that were cut to ``max_length``
-    tokens so far.
+    Use ``SentenceEncoder.load``. ``truncated`` counts the texts encoded so far that were cut to
+    ``max_length`` tokens.
     """
 
     def __init__(
@@ -177,7 +177,9 @@ class SentenceEncoder:
 
     def _pooled(self, texts: Sequence[str], prompt: Prompt, progress: Progress | None) -> Vectors:
         """The pooled vectors of one shard, float32 (len(texts), hidden), of any length."""
-        ids = self.token_ids(texts, prompt)
+        tokenized = self._tokenized(texts, prompt)
+        self.truncated += tokenized.truncated
+        ids = tokenized.ids
         # Longest first: texts of like length share a batch, and the largest one comes at once.
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         pooled: Vectors | None = None
@@ -203,10 +205,11 @@ class SentenceEncoder:
 
     def token_ids(self, texts: Sequence[str], prompt: Prompt = "document") -> list[list[int]]:
         """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
+        return self._tokenized(texts, prompt).ids
+
+    def _tokenized(self, texts: Sequence[str], prompt: Prompt) -> TokenBatch:
         before = self.checkpoint.prompts.get(prompt, "")
-        batch = self.tokenizer.encode([before + text for text in texts] if before else texts)
-        self.truncated += batch.truncated
-        return batch.ids
+        return self.tokenizer.encode([before + text for text in texts] if before else texts)
 
     def token_vectors(self, text: str) -> TokenVectors:
         """The last hidden state of a text: a text of ten characters gives twelve rows."""

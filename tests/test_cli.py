@@ -799,6 +799,19 @@ def test_a_pipe_is_encoded_or_refused(run: Run, tiny_bert: Path) -> None:
         assert ran.status == 2
 
 
+def test_texts_that_are_cut_are_reported(run: Run, index: Path, tiny_bert: Path) -> None:
+    long = "a " * 20  # the model takes 16 tokens
+    ran = run("query", index, long, "b", long, "--json")
+    assert (ran.status, ran.err) == (0, "cut to the model's length: 2 texts\n")
+    ran = run("similarity", long, "b", "--model", tiny_bert)
+    assert (ran.status, ran.err) == (0, "cut to the model's length: 1 text\n")
+    Path("pairs.tsv").write_text(f"1\ta\t{long}\n0\tb\tc\n", "utf-8")
+    ran = run(
+        "benchmark", "--pairs", "pairs.tsv", "--model", tiny_bert, "--pooling", "cls", "--json"
+    )
+    assert "cut to the model's length of 16 tokens: 1 of the texts" in ran.json()[0]["notes"]
+
+
 # In a process of its own
 
 

@@ -48,7 +48,7 @@ def encode(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     simsearch encode sentences.txt --out vectors.npy --pooling first_last_mean
     """
     from simsearch import pipeline
-    from simsearch.cli.render import loading, progress_bar
+    from simsearch.cli.render import loading, print_truncation, progress_bar
 
     settings = settings_from(options)
     check_new_file(out)
@@ -59,6 +59,7 @@ def encode(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json({"out": str(out), "rows": rows, "dim": encoder.dim})
     click.echo(f"{out}: {rows:,} rows of {encoder.dim}", err=True)
+    print_truncation(encoder.truncated)
 
 
 @click.command()
@@ -80,7 +81,7 @@ def similarity(
     simsearch similarity 张三请李四吃饭。 李四请张三吃饭。 --pooling static_mean --pooling mean
     """
     from simsearch import pipeline
-    from simsearch.cli.render import loading
+    from simsearch.cli.render import loading, print_truncation
 
     for pooling in several(poolings) or (None,):
         settings = settings_from({**options, "pooling": pooling}, default_precision="float32")
@@ -93,6 +94,7 @@ def similarity(
             print_json({"a": text_a, "b": text_b, "pooling": name, "score": score})
         else:
             click.echo(f"{score:.6f}  {name}")
+    print_truncation(encoder.truncated)
 
 
 @click.command()
@@ -179,7 +181,7 @@ def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -
     simsearch build faq.csv --pooling first_last_mean --whitening faq-whitening.npz --dim 128
     """
     from simsearch import pipeline
-    from simsearch.cli.render import loading, progress_bar
+    from simsearch.cli.render import loading, print_truncation, progress_bar
 
     settings = settings_from(options, default_precision="float32")
     check_new_file(out)
@@ -194,3 +196,4 @@ def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -
         f"{out}: fitted on {whitening.rows:,} texts, gives up to {whitening.rank} dimensions",
         err=True,
     )
+    print_truncation(encoder.truncated)

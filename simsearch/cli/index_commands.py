@@ -123,7 +123,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
     simsearch query indexes/faq --json < questions.txt > hits.jsonl
     """
     from simsearch import pipeline
-    from simsearch.cli.render import hits_as_json, loading, print_hits
+    from simsearch.cli.render import hits_as_json, loading, print_hits, print_truncation
 
     settings = settings_from(options)
     names = ("model", "pooling", "layers", "whitening", "dim", "precision", "runtime")
@@ -140,6 +140,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
                     print_json(hits_as_json(asked, hits))
                 else:
                     print_hits(asked, hits)
+        print_truncation(searcher.encoder.truncated)
 
 
 def _stdin_lines() -> Iterator[str]:

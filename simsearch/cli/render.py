@@ -99,6 +99,12 @@ def print_results(results: Sequence[BenchmarkResult]) -> None:
         console.print()
 
 
+def print_truncation(texts: int) -> None:
+    """Say on stderr that texts were cut, if any were."""
+    if texts:
+        sys.stderr.write(f"cut to the model's length: {texts:,} text{'s' if texts > 1 else ''}\n")
+
+
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
     """Says on a terminal that the encoder is being loaded: the first time takes some seconds."""
