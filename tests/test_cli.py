@@ -883,6 +883,16 @@ def test_a_new_checkpoint_is_converted_without_noise(
     assert len(ran.json()) == 1
 
 
+def test_nothing_is_left_in_the_home_and_nobody_is_told(index: Path, tmp_path: Path) -> None:
+    home = tmp_path / "家"
+    home.mkdir()
+    cache = {"SIMSEARCH_CACHE": str(tmp_path / "cache"), "CI": ""}  # a CI run tells nobody anyway
+    for _ in ("converted", "cached"):
+        ran = process("query", index, "a b", "--json", HOME=str(home), **cache)
+        assert (ran.status, ran.err) == (0, "")
+    assert list(home.iterdir()) == []
+
+
 def test_without_bert4keras_the_line_that_installs_it_is_printed(tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['bert4keras'] = None\n"  # as if it were not installed

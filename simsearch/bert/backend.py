@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 
+from simsearch.cache import cache_folder
 from simsearch.errors import MissingPackageError
 
 
@@ -35,6 +36,7 @@ def _quietly() -> Iterator[None]:
 os.environ["TF_KERAS"] = "1"
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_HOME", str(cache_folder() / "keras"))  # not a folder in the home
 try:
     with _quietly():
         import bert4keras  # noqa: F401  # first, and quick: the one that may be missing

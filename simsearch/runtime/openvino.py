@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from simsearch.cache import cache_folder, folder_made_by
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision
 from simsearch.pooling import all_heads
 from simsearch.weights import WeightHashes
+
+# OpenVINO tells its makers of every import, unless its package for that is missing.
+_TELEMETRY = "openvino_telemetry"
+_theirs = sys.modules.get(_TELEMETRY)
+sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's way to say: not to be had
+try:
+    import openvino as ov
+finally:
+    del sys.modules[_TELEMETRY]
+    if _theirs is not None:
+        sys.modules[_TELEMETRY] = _theirs
 
 # Part of the name of every cached graph: raise it when encoder_graph or pooling.py change.
 _GRAPH_FORMAT = 1
@@ -70,10 +81,11 @@ def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
         from simsearch import bert  # TensorFlow: only for a graph that is not in the cache
 
         heads = all_heads(a.num_hidden_layers, pooler=hashes.pooler is not None)
-        # by way of a file: OpenVINO 2026.4 cannot take the function itself on Python 3.13
+        # by way of a file: OpenVINO's convert_model, which takes the function itself, fails on
+        # Python 3.13
         saved = folder / "tensorflow"
         bert.save_encoder_graph(checkpoint, heads, saved)
-        ov.save_model(ov.convert_model(saved), folder / "graph.xml", compress_to_fp16=False)
+        ov.save_model(ov.Core().read_model(saved), folder / "graph.xml", compress_to_fp16=False)
         shutil.rmtree(saved)
 
     return folder_made_by(cache_folder() / "graphs" / key, convert)
