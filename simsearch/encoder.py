@@ -45,5 +45,9 @@ class Encoder(Protocol):
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """SHA-256 (64 hex digits) of ``identity`` as canonical JSON."""
-    canonical = json.dumps(identity, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return hashlib.sha256(canonical_json(identity).encode("ascii")).hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """One spelling for equal JSON values, for hashing and comparing."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from simsearch.corpus import Row, RowProblem, content_id
+from simsearch.encoder import canonical_json
 from simsearch.errors import CorpusError
 from simsearch.records import Document
 from simsearch.store.database import damaged, sqlite_errors
-from simsearch.store.meta import canonical_json
 
 PROBLEMS_SHOWN = 20
 

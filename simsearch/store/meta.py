@@ -59,11 +59,6 @@ _JSON_FIELDS = {"identity", "settings"}
 _INTEGERS = {"generation", "dim", "truncated"}
 
 
-def canonical_json(value: object) -> str:
-    """One spelling for equal JSON values, for hashing and comparing."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-
-
 def save_meta(connection: sqlite3.Connection, meta: Meta) -> None:
     """Write every field, inside the caller's transaction."""
     values: dict[str, object] = {field.name: getattr(meta, field.name) for field in fields(Meta)}
