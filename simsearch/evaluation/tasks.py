@@ -21,13 +21,13 @@ from simsearch.errors import TaskError
 from simsearch.evaluation import metrics
 from simsearch.evaluation.files import RetrievalData
 from simsearch.evaluation.metrics import Floats, Indices
+from simsearch.index.faiss import FlatIndex
 from simsearch.records import SentencePair, WordOrderTriple
 
 CUTOFF: Final = 10  # the k of ndcg@10, recall@10, mrr@10
 # Cosines that differ by no more are equal: the float sums of the same token embeddings in another
 # order differ in their last bits, and static_mean is order-blind only within this.
 TIE: Final = 1e-6
-SCORES_PER_BLOCK: Final = 1 << 24  # 64 MiB of float32 query-document scores at a time
 ROWS_PER_BLOCK: Final = 4096  # rows of vectors held in float64 at a time
 
 ORDER_BLIND: Final = (
@@ -213,29 +213,13 @@ def top_rows(
     """For each query the rows of its k nearest documents, best first, by (-cosine, id).
 
     ``queries`` float32 (q, dim) and ``documents`` float32 (n, dim) hold unit vectors, ``ids`` the n
-    document ids; n and k are at least 1. Each result is int64 (min(k, n),). Exact: a float32
-    product finds every document that could be among the k, whatever its rounding did; float64
-    cosines then put those in order.
+    document ids; n and k are at least 1. Each result is int64 (min(k, n),). Exact, as ``FlatIndex``
+    is, which also hands out all that tie with the k-th.
     """
-    count = len(documents)
-    k = min(k, count)
-    id_order = np.empty(count, dtype=np.int64)
-    id_order[sorted(range(count), key=ids.__getitem__)] = np.arange(count)
-    # A float32 dot product of unit vectors is off by dim * eps / 2 at most, two are compared, and
-    # twice that leaves room for norms that are not quite 1.
-    slack = 2 * queries.shape[1] * float(np.finfo(np.float32).eps)
-    nearest = []
-    step = max(1, SCORES_PER_BLOCK // count)
-    for start in range(0, len(queries), step):
-        block = queries[start : start + step]
-        scores = block @ documents.T  # (step, n)
-        floors = np.partition(scores, count - k, axis=1)[:, count - k] - slack
-        for query, row, floor in zip(block, scores, floors, strict=True):
-            candidates = np.flatnonzero(row >= floor)
-            found = documents[candidates]
-            cosines = _cosines(np.broadcast_to(query, found.shape), found)
-            nearest.append(candidates[np.lexsort((id_order[candidates], -cosines))[:k]])
-    return nearest
+    id_order = np.empty(len(documents), dtype=np.int64)
+    id_order[sorted(range(len(documents)), key=ids.__getitem__)] = np.arange(len(documents))
+    found = FlatIndex([documents]).search(queries, k)
+    return [rows[np.lexsort((id_order[rows], -cosines))[:k]] for rows, cosines in found]
 
 
 def _result(
