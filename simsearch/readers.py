@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from simsearch.errors import CorpusError, MissingPackageError
 
@@ -55,32 +55,37 @@ def opened(path: Path, *, gzipped: bool) -> Iterator[io.BufferedIOBase]:
 
 
 def read_lines(path: Path, *, gzipped: bool) -> Iterator[Line]:
-    """Stream the lines of a file; they end at ``\\n`` alone, and a byte order mark is dropped.
+    """Stream the lines of a file: ``stream_lines`` on what is ``opened``."""
+    with opened(path, gzipped=gzipped) as stream:
+        yield from stream_lines(stream, str(path))
+
+
+def stream_lines(stream: BinaryIO | io.BufferedIOBase, name: str) -> Iterator[Line]:
+    """Stream the lines of ``stream``; they end at ``\\n`` alone, and a byte order mark is dropped.
 
     Undecodable bytes come as surrogates, and the reason names the first of them. A line longer
-    than ``MAX_ROW_BYTES`` comes empty. Raises ``CorpusError`` for UTF-16 and as ``opened`` does.
+    than ``MAX_ROW_BYTES`` comes empty. Raises ``CorpusError``, saying ``name``, for UTF-16.
     """
-    with opened(path, gzipped=gzipped) as stream:
-        number = 0
-        # Bytes, because text streams and str.splitlines() know more line ends.
-        while data := stream.readline(MAX_ROW_BYTES):
-            number += 1
-            if len(data) == MAX_ROW_BYTES and not data.endswith(b"\n"):
-                while data and not data.endswith(b"\n"):
-                    data = stream.readline(MAX_ROW_BYTES)
-                yield number, "", f"longer than {MAX_ROW_BYTES:,} bytes"
-                continue
-            if number == 1:
-                data = _without_mark(path, data)
-            if data:
-                yield number, *_decoded(data)
+    number = 0
+    # Bytes, because text streams and str.splitlines() know more line ends.
+    while data := stream.readline(MAX_ROW_BYTES):
+        number += 1
+        if len(data) == MAX_ROW_BYTES and not data.endswith(b"\n"):
+            while data and not data.endswith(b"\n"):
+                data = stream.readline(MAX_ROW_BYTES)
+            yield number, "", f"longer than {MAX_ROW_BYTES:,} bytes"
+            continue
+        if number == 1:
+            data = _without_mark(name, data)
+        if data:
+            yield number, *_decoded(data)
 
 
-def _without_mark(path: Path, data: bytes) -> bytes:
+def _without_mark(name: str, data: bytes) -> bytes:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         # Some lines of UTF-16 pass for UTF-8 full of NULs: skipping only the bad ones would not do.
         raise CorpusError(
-            f"{path} is not UTF-8: byte 0x{data[0]:02x} at column 1 of line 1 begins a UTF-16 file;"
+            f"{name} is not UTF-8: byte 0x{data[0]:02x} at column 1 of line 1 begins a UTF-16 file;"
             " convert it first, e.g. iconv -f UTF-16 -t UTF-8"
         )
     return data.removeprefix(b"\xef\xbb\xbf")

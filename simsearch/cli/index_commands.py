@@ -6,9 +6,9 @@ mistyped option answer at once.
 
 from __future__ import annotations
 
-import codecs
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from simsearch.cli.options import (
     unicode_text,
 )
 from simsearch.errors import CorpusError
+from simsearch.readers import stream_lines, without_line_end
 
 # Queries from a pipe are answered this many at a time: few enough to wait for, enough to batch.
 _QUERIES_AT_ONCE = 256
@@ -73,7 +74,7 @@ def build(
             progress=progress,
         )
     if as_json:
-        print_json({**_fields(report), "folder": str(report.folder)})
+        print_json({**asdict(report), "folder": str(report.folder)})
     for line in _build_messages(report):
         click.echo(line, err=True)
 
@@ -144,15 +145,10 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
 
 
 def _stdin_lines() -> Iterator[str]:
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        try:
-            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"stdin, line {number}: not UTF-8 ({error.reason} at byte {error.start + 1})"
-            ) from None
+    for number, line, reason in stream_lines(sys.stdin.buffer, "stdin"):
+        if reason is not None:
+            raise CorpusError(f"stdin, line {number}: {reason}")
+        yield without_line_end(line)
 
 
 def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
@@ -181,7 +177,3 @@ def info(index: Path, as_json: bool) -> None:
         print_json(facts)
     else:
         print_facts(facts)
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
