@@ -25,7 +25,7 @@ from simsearch.evaluation.tasks import PairsTask, RetrievalTask, Task, WordOrder
 from simsearch.files import check_new_file, new_file
 from simsearch.readers import text_lines
 from simsearch.search import Searcher
-from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.sentence_encoder import Progress, SentenceEncoder
 from simsearch.store import BuildPlan, IndexWriter, StoredIndex
 from simsearch.whitening import Whitening
 
@@ -118,18 +118,23 @@ def build(
 def _encode_pending(
     writer: IndexWriter, encoder: SentenceEncoder, progress: OnProgress | None
 ) -> None:
-    done = writer.done
+    advance = _counting(progress, writer.done, writer.total)
+    for shard in writer.pending_shards():
+        before = encoder.truncated
+        vectors = encoder.encode(shard.texts, progress=advance)
+        writer.commit(shard, vectors, encoder.truncated - before)
+
+
+def _counting(progress: OnProgress | None, done: int, total: int | None) -> Progress:
+    """What an encoder calls with the number of texts just done, from that of all done so far."""
 
     def advance(texts: int) -> None:
         nonlocal done
         done += texts
         if progress is not None:
-            progress(done, writer.total)
+            progress(done, total)
 
-    for shard in writer.pending_shards():
-        before = encoder.truncated
-        vectors = encoder.encode(shard.texts, progress=advance)
-        writer.commit(shard, vectors, encoder.truncated - before)
+    return advance
 
 
 def default_index(corpus: Sequence[Path]) -> Path:
@@ -237,20 +242,12 @@ def fit_whitening(
     progress: OnProgress | None = None,
 ) -> Whitening:
     """Fit a whitening on the texts of corpus files. Raises CorpusError as ``build`` does."""
-    done = 0
-
-    def advance(texts: int) -> None:
-        nonlocal done
-        done += texts
-        if progress is not None:
-            progress(done, None)
-
     rows = read_corpus(
         [Path(p) for p in corpus],
         text_column=settings.text_column,
         id_column=settings.id_column,
     )
-    return encoder.fit_whitening(_texts(rows, settings.on_error), advance)
+    return encoder.fit_whitening(_texts(rows, settings.on_error), _counting(progress, 0, None))
 
 
 def _texts(rows: Iterable[Row | RowProblem], on_error: OnError) -> Iterator[str]:
@@ -275,11 +272,10 @@ def encode_file(
     count = sum(1 for _ in text_lines(path))
     done = 0
     with _new_array(out, (count, encoder.dim)) as rows:
-        for vectors in encoder.encode_stream(text_lines(path)):
+        advance = _counting(progress, 0, count)
+        for vectors in encoder.encode_stream(text_lines(path), progress=advance):
             rows[done : done + len(vectors)] = vectors
             done += len(vectors)
-            if progress is not None:
-                progress(done, count)
         if done != count:
             raise CorpusError(f"{path}: had {count} lines, then {done}; leave it alone meanwhile")
     return count
