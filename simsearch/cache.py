@@ -35,7 +35,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Cache a JSON object."""
-    with _reporting(path), new_file(_made(path)) as aside:
+    with writing(path), new_file(_made(path)) as aside:
         aside.write_text(json.dumps(content, indent=1), "utf-8")
 
 
@@ -44,7 +44,7 @@ def folder_made_by(path: Path, make: Callable[[Path], None]) -> Path:
     if path.is_dir():
         return path
     try:
-        with _reporting(path), new_folder(path) as aside:
+        with writing(path), new_folder(path) as aside:
             make(aside)
     except SettingsError:
         # another process may have been faster, and what it made is the same
@@ -59,11 +59,12 @@ def _made(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, which writes ``path``, into a SettingsError with advice."""
     try:
         yield
     except OSError as error:
         raise SettingsError(
-            f"{path.parent}: cannot write the cache ({error.strerror}); set SIMSEARCH_CACHE to a "
-            "folder that can be written"
+            f"{path}: the cache cannot be written ({error.strerror}); make room, or set "
+            "SIMSEARCH_CACHE to a folder that can be written"
         ) from None

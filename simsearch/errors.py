@@ -11,7 +11,7 @@
     └── StoreError              an index folder
         ├── IndexNotFoundError  there is none
         ├── UnfinishedIndexError  its build was interrupted
-        ├── CorruptIndexError   a file is missing, altered or newer than this program
+        ├── CorruptIndexError   a file is missing, altered or of another version
         ├── IndexBusyError      another process is writing it
         └── EncoderMismatchError  it was built with another encoder
 
@@ -59,7 +59,7 @@ class UnfinishedIndexError(StoreError):
 
 
 class CorruptIndexError(StoreError):
-    """A file of the index is missing, altered, or written by a newer version."""
+    """A file of the index is missing, altered, or written by another version."""
 
 
 class IndexBusyError(StoreError):

@@ -1,0 +1,6 @@
+"""From the name of a checkpoint to a folder on this machine; the network is asked here only."""
+
+from simsearch.sources.find import Source, find_source, state_of
+from simsearch.sources.registry import DEFAULT_MODEL, MODELS, Model
+
+__all__ = ["DEFAULT_MODEL", "MODELS", "Model", "Source", "find_source", "state_of"]
