@@ -1,165 +1,234 @@
-"""WordPiece: from texts to the token ids of a checkpoint's vocabulary.
+"""From texts to the token ids of a checkpoint's vocabulary.
 
-The work is done by Hugging Face ``tokenizers``; the ids equal those of bert4keras' Tokenizer
-(lower-casing by Python's ``str.lower``, accents stripped after it, words of more than 200
+The work is done by Hugging Face ``tokenizers``. For WordPiece the ids equal those of bert4keras'
+Tokenizer (lower-casing by Python's ``str.lower``, accents stripped after it, words of more than 200
 characters unknown). Where the two differ we keep the former, whose Unicode tables don't change with
 the Python version: private-use characters are dropped (bert4keras: unknown), the CJK characters
 U+2B820 to U+2B91F do not split words, and marks and punctuation of Unicode 9 and later count as
-letters. Lone surrogates are dropped.
+letters. Lone surrogates are dropped. Any other tokenizer is run as its ``tokenizer.json`` says.
+
+To the model 0 is padding, and nothing else: where a vocabulary has another token there, the two
+change places, here in the ids and in the rows of the embedding table as they are read.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokenizers import Encoding, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers, pre_tokenizers
 
-from simsearch.errors import CheckpointError
+from simsearch.checkpoint.vocabulary import Vocabulary
+from simsearch.errors import CheckpointError, SettingsError
+from simsearch.records import Span
 
-# bert4keras' word_maxlen; Google's and Hugging Face's own default is 100 in places
-_LONGEST_WORD = 200
+LONGEST_WORD = 200
+"""Characters; bert4keras' word_maxlen. Google's and Hugging Face's own is 100 in places."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The word pieces of a checkpoint, read from ``path``; ``ids`` maps a piece to its id."""
-
-    path: Path
-    ids: dict[str, int]
-    size: int
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the pieces in the order of their ids."""
-        pieces = sorted(self.ids.items(), key=lambda item: item[1])
-        return hashlib.sha256("\n".join(f"{i}\t{p}" for p, i in pieces).encode()).hexdigest()
-
-    def write(self, path: Path) -> None:
-        """Write it as ``vocab.txt``."""
-        if self.path.name == "vocab.txt":
-            shutil.copyfile(self.path, path)  # pieces that occur twice and all
-        else:
-            pieces = sorted(self.ids, key=self.ids.__getitem__)
-            path.write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")
-
-    @property
-    def looks_cased(self) -> bool:
-        """Whether a piece has a capital letter; [UNK] and other bracketed marks do not count."""
-        return any(re.search("[A-Z]", piece) and piece[0] not in "[<" for piece in self.ids)
-
-
-def read_vocabulary(folder: Path) -> Vocabulary:
-    """Read ``vocab.txt``, else the vocabulary of a WordPiece ``tokenizer.json``.
-
-    In ``vocab.txt`` the id is the line number, counted from 0. Raises CheckpointError if neither is
-    there, or if it lacks [PAD] as id 0, [UNK], [CLS] or [SEP].
-    """
-    path = folder / "vocab.txt"
-    if path.is_file():
-        ids, size = _lines_of(path)
-    elif (folder / "tokenizer.json").is_file():
-        path = folder / "tokenizer.json"
-        ids = _pieces_of(path)
-        size = len(ids)
-    else:
-        raise CheckpointError(f"{path}: no such file, nor a tokenizer.json; copy it anew")
-    missing = [piece for piece in _SPECIAL if piece not in ids]
-    if missing:
-        raise CheckpointError(
-            f"{path}: {', '.join(missing)} not found among its {size} lines; "
-            "is this the vocabulary of the checkpoint?"
-        )
-    if ids["[PAD]"] != 0:
-        raise CheckpointError(f"{path}: [PAD] is on line {ids['[PAD]'] + 1}; expected on line 1")
-    return Vocabulary(path, ids, size)
-
-
-def _lines_of(path: Path) -> tuple[dict[str, int], int]:
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    lines = content.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    # Google's loader strips the line; a piece that occurs twice keeps its last id, as there.
-    return {line.strip() or line: i for i, line in enumerate(lines)}, len(lines)
-
-
-def _pieces_of(path: Path) -> dict[str, int]:
-    try:
-        model = json.loads(path.read_bytes())["model"]
-        kind, ids = model["type"], {str(piece): int(i) for piece, i in model["vocab"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a tokenizer file ({error!r}); copy it anew") from None
-    if kind != "WordPiece" or sorted(ids.values()) != list(range(len(ids))):
-        raise CheckpointError(f"{path}: its model is {kind}; only WordPiece is supported")
-    return ids
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Token ids of each text, [CLS] and [SEP] included, and how many texts had to be cut."""
+    """Token ids of each text, the frame ([CLS], [SEP]) included, and how many texts were cut."""
 
     ids: list[list[int]]
     truncated: int
 
 
 class Tokenizer:
-    """Turns texts into ids of at most ``max_length`` tokens, [CLS] and [SEP] included."""
+    """Turns texts into ids of at most ``max_length`` tokens, [CLS] and [SEP] included.
 
-    def __init__(self, vocabulary: Vocabulary, *, lower_case: bool, max_length: int) -> None:
+    ``lower_case`` and ``strip_accents`` (by default as ``lower_case``) are for WordPiece; any other
+    tokenizer has its own rules.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        lower_case: bool,
+        strip_accents: bool | None = None,
+        max_length: int,
+    ) -> None:
         self.vocabulary = vocabulary
-        self.lower_case = lower_case
         self.max_length = max_length
-        self._pieces = {i: piece for piece, i in vocabulary.ids.items()}
-        # Nothing is registered as a special token: "[SEP]" in a text is three ordinary pieces.
-        self._rust = RustTokenizer(
-            models.WordPiece(
-                vocabulary.ids, unk_token="[UNK]", max_input_chars_per_word=_LONGEST_WORD
+        self._lower_case = lower_case and vocabulary.program is None
+        self._padding = vocabulary.padding
+        self._tokens = {self._to_model(i): token for token, i in vocabulary.ids.items()}
+        if vocabulary.program is not None:
+            self._rust, before, after = _from_program(vocabulary.path, vocabulary.program)
+        else:
+            strip = lower_case if strip_accents is None else strip_accents
+            self._rust = _wordpiece(vocabulary, strip)
+            before, after = [vocabulary.ids["[CLS]"]], [vocabulary.ids["[SEP]"]]
+        self._before = [self._to_model(i) for i in before]
+        self._after = [self._to_model(i) for i in after]
+        self.frame = len(before) + len(after)
+        if max_length <= self.frame:
+            raise SettingsError(
+                f"max_length {max_length} leaves no token of a text beside the {self.frame} that "
+                f"frame it; expected {self.frame + 1} or more"
             )
-        )
-        self._rust.normalizer = normalizers.BertNormalizer(
-            clean_text=True, handle_chinese_chars=True, strip_accents=lower_case, lowercase=False
-        )
-        self._rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self._cls, self._sep = vocabulary.ids["[CLS]"], vocabulary.ids["[SEP]"]
+
+    def _to_model(self, i: int) -> int:
+        """The model's id for an id of the vocabulary, and the other way round."""
+        return self._padding if i == 0 else 0 if i == self._padding else i
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
-        """Ids of each text; a longer text keeps its first ``max_length - 2`` pieces."""
+        """Ids of each text; a longer text keeps its first ``max_length - frame`` pieces."""
         return self._framed(self._pieces_of(texts))
 
     def encode_masked(self, text: str) -> TokenBatch:
         """As ``encode`` for one text in which every literal "[MASK]" is the mask token."""
-        mask = self.vocabulary.ids.get("[MASK]")
+        first, *rest = self._pieces_of(text.split("[MASK]"))
+        return self._framed([[*first, *(i for ids in rest for i in (self.mask, *ids))]])
+
+    @property
+    def mask(self) -> int:
+        """The id of the mask token. Raises CheckpointError if there is none."""
+        mask = self.vocabulary.mask
         if mask is None:
             raise CheckpointError(f"{self.vocabulary.path}: has no [MASK], so it cannot fill one")
-        first, *rest = self._pieces_of(text.split("[MASK]"))
-        return self._framed([[*first, *(i for ids in rest for i in (mask, *ids))]])
+        return self._to_model(mask)
 
-    def _pieces_of(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._rust.encode_batch_fast([self._clean(text) for text in texts])
-        return [encoding.ids for encoding in encodings]
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has with nothing cut, the frame included."""
+        return [len(ids) + self.frame for ids in self._pieces_of(texts)]
 
-    def _framed(self, pieces: list[list[int]]) -> TokenBatch:
-        room = self.max_length - 2
-        return TokenBatch(
-            ids=[[self._cls, *ids[:room], self._sep] for ids in pieces],
-            truncated=sum(len(ids) > room for ids in pieces),
-        )
+    def spans(self, texts: Sequence[str], tokens: int, overlap: int) -> list[list[Span]]:
+        """Where to cut each text into chunks of at most ``tokens`` tokens, the frame not counted.
+
+        Chunks share up to ``overlap`` tokens, begin at the start of a word where one is near, and
+        together cover every character of the text.
+        """
+        cleaned = [self._clean(text) for text in texts]
+        encodings = self._rust.encode_batch(cleaned, add_special_tokens=False)
+        return [
+            _spans(encoding, _origins(text, clean), tokens, overlap)
+            for text, clean, encoding in zip(texts, cleaned, encodings, strict=True)
+        ]
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The pieces with these ids."""
-        return [self._pieces[i] for i in ids]
+        """The tokens with these ids."""
+        return [self._tokens[i] for i in ids]
+
+    def _pieces_of(self, texts: Sequence[str]) -> list[list[int]]:
+        cleaned = [self._clean(text) for text in texts]
+        encodings = self._rust.encode_batch_fast(cleaned, add_special_tokens=False)
+        pieces = [encoding.ids for encoding in encodings]
+        if self._padding == 0:
+            return pieces
+        return [self._exchanged(ids) if 0 in ids or self._padding in ids else ids for ids in pieces]
+
+    def _exchanged(self, ids: list[int]) -> list[int]:
+        # "<pad>" written in a text is not padding: whatever is not known, then
+        unknown = self._to_model(self.vocabulary.unknown)
+        return [self._to_model(i) or unknown for i in ids]
+
+    def _framed(self, pieces: list[list[int]]) -> TokenBatch:
+        room = self.max_length - self.frame
+        return TokenBatch(
+            ids=[[*self._before, *ids[:room], *self._after] for ids in pieces],
+            truncated=sum(len(ids) > room for ids in pieces),
+        )
 
     def _clean(self, text: str) -> str:
         # U+FFFD is dropped by the normalizer; a lone surrogate could not even be handed to it.
         text = _LONE_SURROGATE.sub("\ufffd", text)
-        return text.lower() if self.lower_case else text
+        return text.lower() if self._lower_case else text
+
+
+def _wordpiece(vocabulary: Vocabulary, strip_accents: bool) -> RustTokenizer:
+    # Nothing is registered as a special token: "[SEP]" in a text is three ordinary pieces.
+    rust = RustTokenizer(
+        models.WordPiece(
+            dict(vocabulary.ids), unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD
+        )
+    )
+    rust.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=False
+    )
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return rust
+
+
+def _from_program(path: Path, program: str) -> tuple[RustTokenizer, list[int], list[int]]:
+    """The tokenizer of a ``tokenizer.json``, and the ids that it puts before and after a text."""
+    try:
+        rust = RustTokenizer.from_str(program)
+        framed = rust.encode("a")
+    except Exception as error:  # tokenizers raises no narrower one
+        raise CheckpointError(
+            f"{path}: not a tokenizer that can be run ({error}); copy it anew"
+        ) from None
+    rust.no_truncation()
+    rust.no_padding()
+    rust.encode_special_tokens = True  # "</s>" in a text is text
+    inner = [i for i, special in enumerate(framed.special_tokens_mask) if not special]
+    if not inner:
+        raise CheckpointError(f'{path}: gives no token for "a"; copy it anew')
+    return rust, framed.ids[: inner[0]], framed.ids[inner[-1] + 1 :]
+
+
+# Chunks
+
+
+def _origins(text: str, cleaned: str) -> Sequence[int]:
+    """For each character of the cleaned text, and its end, the character of the text it is from."""
+    if len(text) == len(cleaned):
+        return range(len(text) + 1)
+    # lower-casing made two of one: İ
+    return [i for i, c in enumerate(text) for _ in c.lower()] + [len(text)]
+
+
+_INSIDE, _CHARACTER, _WORD = range(3)
+
+
+def _spans(encoding: Encoding, origins: Sequence[int], tokens: int, overlap: int) -> list[Span]:
+    starts = [origins[start] for start, _ in encoding.offsets] + [origins[-1]]
+    words = encoding.word_ids
+    # what a cut before each token would cut; before the first and after the last it cuts nothing
+    cuts = [
+        _INSIDE if starts[i] <= starts[i - 1] else _WORD if words[i] != words[i - 1] else _CHARACTER
+        for i in range(1, len(words))
+    ]
+    starts[0] = 0
+    spans: list[Span] = []
+    for first, end in _windows([_WORD, *cuts, _WORD] if words else [_WORD], tokens, overlap):
+        stop = starts[end] if words else origins[-1]
+        if not spans or stop > spans[-1][1]:  # a last token may stand for no character
+            spans.append((starts[first], stop))
+    return spans
+
+
+def _windows(cuts: Sequence[int], tokens: int, overlap: int) -> Iterator[Span]:
+    """Windows of at most ``tokens`` over the tokens, cut where ``cuts`` is best.
+
+    They begin and end later each than the one before, and no character is ever cut, even if that
+    takes a window of more tokens.
+    """
+    count, first, end = len(cuts) - 1, 0, 0
+    while True:
+        end = _best_end(cuts, first, max(first, end), min(first + tokens, count))
+        yield first, end
+        if end == count:
+            return
+        # forward to the start of a word, so that no more than the overlap is shared
+        shared = range(max(end - overlap, first + 1), end)
+        inside_word = next((i for i in shared if cuts[i] >= _CHARACTER), end)
+        first = next((i for i in shared if cuts[i] == _WORD), inside_word)
+
+
+def _best_end(cuts: Sequence[int], first: int, after: int, limit: int) -> int:
+    """Back to the start of a word, but not past the middle of the window; else of a character."""
+    if limit == len(cuts) - 1:
+        return limit
+    whole = [i for i in range(after + 1, limit + 1) if cuts[i] >= _CHARACTER]
+    words = [i for i in whole if cuts[i] == _WORD and i > (first + limit) // 2]
+    for found in (words, whole):
+        if found:
+            return found[-1]
+    return next(i for i in range(limit, len(cuts)) if cuts[i] >= _CHARACTER)

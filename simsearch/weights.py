@@ -8,7 +8,9 @@ from pathlib import Path
 
 from simsearch.cache import cache_folder, read_json, write_json
 from simsearch.checkpoint import Checkpoint
-from simsearch.variables import backbone_shapes, pooler_shapes
+from simsearch.checkpoint.variables import backbone_shapes, pooler_shapes
+from simsearch.errors import CheckpointError
+from simsearch.files import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,25 @@ def weight_hashes(checkpoint: Checkpoint) -> WeightHashes:
     """The hashes of the variables' values: equal for the same weights in any layout.
 
     They are remembered by path, size and modification time of the files, and by the files' bytes,
-    so that a copied or touched checkpoint is known again.
+    so that a copied or touched checkpoint is known again. Raises CheckpointError if the name of the
+    checkpoint stands for other weights.
     """
+    hashes = _remembered(checkpoint)
+    if checkpoint.known_weights not in (None, hashes.backbone):
+        raise CheckpointError(
+            f"{checkpoint.folder}: these are not the weights that {checkpoint.name!r} stands for "
+            f"(SHA-256 of their values {hashes.backbone[:16]}…, expected "
+            f"{str(checkpoint.known_weights)[:16]}…); delete the folder to have it fetched anew, "
+            "or give its path if these are the weights you want"
+        )
+    return hashes
+
+
+def _remembered(checkpoint: Checkpoint) -> WeightHashes:
     by_stat = _memo(checkpoint, *(_stat_key(path) for path in checkpoint.weight_files))
     if (known := _recall(by_stat)) is not None:
         return known
-    by_bytes = _memo(checkpoint, *(_file_hash(path) for path in checkpoint.weight_files))
+    by_bytes = _memo(checkpoint, *(sha256_of(path) for path in checkpoint.weight_files))
     hashes = _recall(by_bytes) or _computed(checkpoint)
     for path in (by_bytes, by_stat):
         write_json(path, {"backbone": hashes.backbone, "pooler": hashes.pooler})
@@ -54,19 +69,12 @@ def _recall(memo: Path) -> WeightHashes | None:
 
 
 def _memo(checkpoint: Checkpoint, *keys: str) -> Path:
-    # which variables are read, and of what shape, is the architecture's to say
-    name = hashlib.sha256("\n".join([repr(checkpoint.architecture), *keys]).encode()).hexdigest()
+    # which variables are read, of what shape and in which order of rows
+    read = (checkpoint.architecture, checkpoint.first_position, checkpoint.vocabulary.padding)
+    name = hashlib.sha256("\n".join([repr(read), *keys]).encode()).hexdigest()
     return cache_folder() / "weights" / f"{name}.json"
 
 
 def _stat_key(path: Path) -> str:
     stat = path.stat()
     return f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}"
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

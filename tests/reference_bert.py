@@ -1,7 +1,8 @@
-"""A BERT and an ALBERT in plain NumPy, written from the papers and not from our code.
+"""BERT and its relatives in plain NumPy, written from the papers and not from our code.
 
-Devlin et al. 2019 (arXiv:1810.04805), Lan et al. 2020 (arXiv:1909.11942). One sentence at a time,
-no padding, float64.
+BERT: Devlin et al. 2019 (arXiv:1810.04805); ALBERT: Lan et al. 2020 (arXiv:1909.11942); NEZHA: Wei
+et al. 2019 (arXiv:1909.00204); ELECTRA: Clark et al. 2020 (arXiv:2003.10555); RoFormer: Su et al.
+2021 (arXiv:2104.09864). One sentence at a time, no padding, float64.
 """
 
 from __future__ import annotations
@@ -31,40 +32,121 @@ def dense(x: np.ndarray, v: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return x @ v[f"{name}/kernel"] + v[f"{name}/bias"]
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def split(x: np.ndarray, v: Mapping[str, np.ndarray], name: str, heads: int):
+    """(query, key, value) of every head; queries and keys may be narrower than values."""
+    parts = (dense(x, v, f"{name}/self/{part}") for part in ("query", "key", "value"))
+    return zip(*(np.split(part, heads, axis=1) for part in parts), strict=True)
+
+
 def attention(x: np.ndarray, v: Mapping[str, np.ndarray], name: str, heads: int) -> np.ndarray:
     """Multi-head self-attention (Vaswani et al. 2017), before the output projection."""
-    query, key, value = (dense(x, v, f"{name}/self/{part}") for part in ("query", "key", "value"))
-    size, out = x.shape[1] // heads, []
-    for h in range(heads):
-        columns = slice(h * size, (h + 1) * size)
-        logits = query[:, columns] @ key[:, columns].T / math.sqrt(size)
-        weights = np.exp(logits - logits.max(-1, keepdims=True))
-        out.append(weights / weights.sum(-1, keepdims=True) @ value[:, columns])
+    out = []
+    for query, key, value in split(x, v, name, heads):
+        out.append(softmax(query @ key.T / math.sqrt(key.shape[1])) @ value)
     return np.concatenate(out, axis=1)
 
 
-def embed(ids: list[int], v: Mapping[str, np.ndarray], eps: float) -> np.ndarray:
-    x = v["bert/embeddings/word_embeddings"][ids]
-    x = x + v["bert/embeddings/token_type_embeddings"][0]
-    x = x + v["bert/embeddings/position_embeddings"][: len(ids)]
-    return norm(x, v, "bert/embeddings/LayerNorm", eps)
+def sinusoid(position: int, size: int) -> list[float]:
+    """sin, cos, sin, cos, ... of the position at falling frequencies (Vaswani et al. 2017)."""
+    angles = [position / 10000 ** (2 * k / size) for k in range(size // 2)]
+    return [f(angle) for angle in angles for f in (math.sin, math.cos)]
 
 
-def bert_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu):
-    """All hidden states, embeddings first: a list of (tokens, hidden)."""
-    v = {name: value.astype(np.float64) for name, value in variables.items()}
-    states = [embed(ids, v, eps)]
+def nezha_attention(x, v, name: str, heads: int, reach: int = 64) -> np.ndarray:
+    """A fixed vector for the distance from query i to key j joins key j and value j.
+
+    The paper's formula takes the sinusoid of the clipped distance itself; its authors' model, and
+    so every published checkpoint, of the distance plus ``reach``, which is never negative.
+    """
+    n, out = len(x), []
+    for query, key, value in split(x, v, name, heads):
+        table = [sinusoid(position, key.shape[1]) for position in range(2 * reach + 1)]
+        relation = np.array(
+            [[table[max(-reach, min(reach, j - i)) + reach] for j in range(n)] for i in range(n)]
+        )
+        logits = np.array([(key + relation[i]) @ query[i] for i in range(n)])
+        weights = softmax(logits / math.sqrt(key.shape[1]))
+        out.append(np.array([weights[i] @ (value + relation[i]) for i in range(n)]))
+    return np.concatenate(out, axis=1)
+
+
+def rotate(x: np.ndarray) -> np.ndarray:
+    """Row m's pairs (x0, x1), (x2, x3), ... as complex numbers, times exp(i m theta)."""
+    n, size = x.shape
+    theta = 10000.0 ** (-2 * np.arange(size // 2) / size)
+    turned = (x[:, 0::2] + 1j * x[:, 1::2]) * np.exp(1j * np.outer(np.arange(n), theta))
+    return np.stack([turned.real, turned.imag], axis=2).reshape(n, size)
+
+
+def roformer_attention(x, v, name: str, heads: int) -> np.ndarray:
+    out = []
+    for query, key, value in split(x, v, name, heads):
+        out.append(softmax(rotate(query) @ rotate(key).T / math.sqrt(key.shape[1])) @ value)
+    return np.concatenate(out, axis=1)
+
+
+def float64(variables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: value.astype(np.float64) for name, value in variables.items()}
+
+
+def embed(ids: list[int], v: Mapping[str, np.ndarray], eps: float, root="bert") -> np.ndarray:
+    """Word + token type, + position where the family has absolute positions; normalised."""
+    x = v[f"{root}/embeddings/word_embeddings"][ids]
+    x = x + v[f"{root}/embeddings/token_type_embeddings"][0]
+    if f"{root}/embeddings/position_embeddings" in v:
+        x = x + v[f"{root}/embeddings/position_embeddings"][: len(ids)]
+    return norm(x, v, f"{root}/embeddings/LayerNorm", eps)
+
+
+def project(x: np.ndarray, v: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Factorised embeddings to the hidden size, in checkpoints where the two differ."""
+    return dense(x, v, name) if f"{name}/kernel" in v else x
+
+
+def encode(x, v, *, layers: int, heads: int, eps: float, act, attend=attention, root="bert"):
+    """All hidden states, ``x`` first: a list of (tokens, hidden)."""
+    states = [x]
     for i in range(layers):
-        x, name = states[-1], f"bert/encoder/layer_{i}"
-        y = dense(attention(x, v, f"{name}/attention", heads), v, f"{name}/attention/output/dense")
+        x, name = states[-1], f"{root}/encoder/layer_{i}"
+        y = dense(attend(x, v, f"{name}/attention", heads), v, f"{name}/attention/output/dense")
         x = norm(x + y, v, f"{name}/attention/output/LayerNorm", eps)
         y = dense(act(dense(x, v, f"{name}/intermediate/dense")), v, f"{name}/output/dense")
         states.append(norm(x + y, v, f"{name}/output/LayerNorm", eps))
     return states
 
 
+def bert_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu):
+    """All hidden states, embeddings first: a list of (tokens, hidden)."""
+    v = float64(variables)
+    return encode(embed(ids, v, eps), v, layers=layers, heads=heads, eps=eps, act=act)
+
+
+def electra_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu):
+    v = float64(variables)
+    x = project(embed(ids, v, eps, "electra"), v, "electra/embeddings_project")
+    return encode(x, v, layers=layers, heads=heads, eps=eps, act=act, root="electra")
+
+
+def nezha_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu):
+    v = float64(variables)
+    x, attend = embed(ids, v, eps), nezha_attention
+    return encode(x, v, layers=layers, heads=heads, eps=eps, act=act, attend=attend)
+
+
+def roformer_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu):
+    v = float64(variables)
+    x = project(embed(ids, v, eps), v, "bert/encoder/embedding_hidden_mapping_in")
+    attend = roformer_attention
+    return encode(x, v, layers=layers, heads=heads, eps=eps, act=act, attend=attend)
+
+
 def albert_states(ids, variables, *, layers: int, heads: int, eps: float, act=gelu_new):
-    v = {name: value.astype(np.float64) for name, value in variables.items()}
+    v = float64(variables)
     states = [dense(embed(ids, v, eps), v, "bert/encoder/embedding_hidden_mapping_in")]
     name = "bert/encoder/transformer/group_0/inner_group_0"
     for _ in range(layers):
@@ -82,15 +164,14 @@ def pooler(states, variables) -> np.ndarray:
 
 
 def mlm_probabilities(states, variables, position: int, *, eps: float, act) -> np.ndarray:
-    v = {name: value.astype(np.float64) for name, value in variables.items()}
+    v = float64(variables)
     x = act(dense(states[-1][position], v, "cls/predictions/transform/dense"))
     x = norm(x, v, "cls/predictions/transform/LayerNorm", eps)
     logits = x @ v["bert/embeddings/word_embeddings"].T + v["cls/predictions/output_bias"]
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+    return softmax(logits)
 
 
-def pooled(name: str, states, ids, variables) -> np.ndarray:
+def pooled(name: str, states, ids, variables, root: str = "bert") -> np.ndarray:
     """Each pooling as its definition reads, over (tokens, hidden) states of one sentence."""
     last = states[-1]
     n = len(ids)
@@ -105,5 +186,5 @@ def pooled(name: str, states, ids, variables) -> np.ndarray:
         ),
         "first_last_mean": lambda: (states[1].mean(0) + states[-1].mean(0)) / 2,
         "last2_mean": lambda: (states[-2].mean(0) + states[-1].mean(0)) / 2,
-        "static_mean": lambda: variables["bert/embeddings/word_embeddings"][ids].mean(0),
+        "static_mean": lambda: variables[f"{root}/embeddings/word_embeddings"][ids].mean(0),
     }[name]()

@@ -13,17 +13,16 @@ from checkpoints import TINY_ALBERT, TINY_BERT, random_variables
 
 from simsearch.bert.backend import tf
 from simsearch.checkpoint import load_checkpoint
+from simsearch.checkpoint.architecture import Architecture
+from simsearch.checkpoint.names import (
+    huggingface_names,
+    is_ignored,
+    unknown_names,
+    without_prefix,
+)
+from simsearch.checkpoint.variables import all_shapes, backbone_shapes
 from simsearch.errors import CheckpointError
 from simsearch.sentence_encoder import SentenceEncoder
-from simsearch.variables import (
-    Architecture,
-    backbone_shapes,
-    canonical_name,
-    is_ignored,
-    mlm_shapes,
-    pooler_shapes,
-    unknown_names,
-)
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "checkpoints" / "ckpt_index"
 
@@ -107,12 +106,12 @@ BROKEN = {
     "activation": (edit_config(hidden_act="mish"), "hidden_act 'mish' is unknown; we know gelu"),
     "family": (
         edit_config(model_type="t5"),
-        "family 't5' is not supported; we read bert and albert",
+        "family 't5' is not supported; we read bert, albert, nezha, electra, roformer and RoBERTa",
     ),
-    "roberta": (edit_config(model_type="roberta"), "RoBERTa is a BERT"),
+    "roberta": (edit_config(model_type="roberta"), "whole-word-masking RoBERTa is a BERT"),
     "positions": (
         edit_config(position_embedding_type="relative_key"),
-        "'relative_key' is not supported",
+        "'relative_key', which is not supported; expected 'absolute'",
     ),
     "vocabulary size": (
         replace_bytes("vocab.txt", lambda b: b + b"more\n"),
@@ -136,7 +135,7 @@ BROKEN = {
     "epsilon negative": (edit_config(layer_norm_eps=-1.0), r"layer_norm_eps is -1\.0; expected"),
     "groups": (
         edit_config(model_type="albert", embedding_size=8, num_hidden_groups=2),
-        "an ALBERT of several groups is not supported",
+        "num_hidden_groups is 2, which is not supported; expected 1",
     ),
     "shortest text": (
         lambda folder: (folder / "simsearch.json").write_text('{"max_length": 2}'),
@@ -171,7 +170,7 @@ def test_a_broken_checkpoint_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no-such-model", "neither a folder nor one of the embedded models"),
+        ("no-such-model", "neither a folder, nor an archive, nor a short name"),
         (__file__, "is a file; give the folder"),
     ],
 )
@@ -211,9 +210,22 @@ def test_the_files_of_newer_sentence_transformers_set_the_same_defaults(hugging_
     assert checkpoint.prompts == {"query": "text: ", "document": "text: "}
 
 
+def test_a_manifest_adds_to_what_the_files_say(hugging_face: Path) -> None:
+    (hugging_face / "1_Pooling").mkdir()
+    (hugging_face / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
+    (hugging_face / "simsearch.json").write_text('{"prompts": {"query": "问："}}', "utf-8")
+    checkpoint = load_checkpoint(hugging_face)
+    assert (checkpoint.pooling, checkpoint.prompts) == ("cls", {"query": "问："})
+    (hugging_face / "simsearch.json").write_text('{"pooling": "max"}', "utf-8")
+    (hugging_face / "modules.json").write_text('[{"type": "models.Dense"}]')
+    assert load_checkpoint(hugging_face).pooling == "max"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
+        ("modules.json", ["x"], "not as sentence-transformers writes it"),
+        ("config_sentence_transformers.json", {"prompts": ["x"]}, "not as sentence-transformers"),
         ("modules.json", [{"type": "models.Dense"}], "has a Dense module, which is not supported"),
         ("modules.json", {}, "expected a JSON list, got dict"),
         ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "pooling lasttoken is not supp"),
@@ -245,9 +257,10 @@ def test_cut_safetensors_are_refused(hugging_face: Path) -> None:
 
 @pytest.mark.parametrize("a", [TINY_BERT, TINY_ALBERT], ids=["bert", "albert"])
 def test_every_hugging_face_name_maps_onto_googles(a: Architecture) -> None:
+    names = huggingface_names(a, all_shapes(a))
     for ours, theirs in checkpoints.huggingface_names(a).items():
-        assert canonical_name(theirs, a.family) == ours
-        assert canonical_name(theirs.removeprefix(f"{a.family}."), a.family) == ours
+        assert names[ours] == without_prefix(theirs)
+        assert names[ours] == without_prefix(theirs.removeprefix(f"{a.family}."))
 
 
 @pytest.mark.parametrize(
@@ -277,8 +290,9 @@ def test_every_variable_of_real_checkpoints_is_known(name: str) -> None:
     names = dict(tf.train.list_variables(str(SHARED / name / "bert_model.ckpt")))
     config = json.loads((SHARED / name / "bert_config.json").read_text("utf-8"))
     base = replace(TINY_BERT, **{k: v for k, v in config.items() if hasattr(TINY_BERT, k)})
-    a = replace(base, embedding_size=base.hidden_size)
-    shapes = backbone_shapes(a) | pooler_shapes(a) | mlm_shapes(a)
+    head_size = base.hidden_size // base.num_attention_heads
+    a = replace(base, embedding_size=base.hidden_size, attention_key_size=head_size)
+    shapes = all_shapes(a)
     assert unknown_names(names, shapes) == []
     assert backbone_shapes(a).keys() <= names.keys()
     assert {n: tuple(s) for n, s in names.items() if n in shapes} == {

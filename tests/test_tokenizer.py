@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
 import sys
 import unicodedata
 import warnings
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 
 from simsearch.bert import backend
 from simsearch.checkpoint import load_checkpoint
-from simsearch.errors import CheckpointError
-from simsearch.tokenizer import Tokenizer, read_vocabulary
+from simsearch.errors import SettingsError
+from simsearch.tokenizer import Tokenizer
 
 # after the backend, which sets what bert4keras wants to find; its source has invalid escapes
 assert backend.tf
@@ -128,49 +127,78 @@ def test_marks_in_a_text_are_text_and_only_encode_masked_knows_one() -> None:
     )
 
 
-def test_the_id_is_the_line_number(tmp_path: Path) -> None:
-    (tmp_path / "vocab.txt").write_bytes(
-        "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n\u2028\r\na\r\n".encode()
-    )
-    vocabulary = read_vocabulary(tmp_path)
-    assert (vocabulary.size, vocabulary.ids["a"], vocabulary.looks_cased) == (6, 5, False)
-
-
-def test_capitals_outside_brackets_make_a_cased_vocabulary(tmp_path: Path) -> None:
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n<S>\n##Ing\n", "utf-8")
-    assert read_vocabulary(tmp_path).looks_cased
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n<S>\n##ing\n", "utf-8")
-    assert not read_vocabulary(tmp_path).looks_cased
-
-
-def test_a_wordpiece_tokenizer_json_gives_its_vocabulary(tmp_path: Path) -> None:
-    pieces = {"a": 4, "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps({"model": {"type": "WordPiece", "vocab": pieces}}), "utf-8")
-    vocabulary = read_vocabulary(tmp_path)
-    assert (vocabulary.ids, vocabulary.size) == (pieces, 5)
-    vocabulary.write(tmp_path / "out.txt")
-    assert (tmp_path / "out.txt").read_text("utf-8") == "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n"
-    path.write_text(json.dumps({"model": {"type": "Unigram", "vocab": pieces}}), "utf-8")
-    with pytest.raises(CheckpointError, match="its model is Unigram; only WordPiece"):
-        read_vocabulary(tmp_path)
-    path.write_text("{}", "utf-8")
-    with pytest.raises(CheckpointError, match="not a tokenizer file"):
-        read_vocabulary(tmp_path)
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("lower_case", "strip_accents", "ids_of"),
     [
-        (b"[PAD]\n[UNK]\n[CLS]\n", r"\[SEP\] not found among its 3 lines"),
-        (b"[UNK]\n[PAD]\n[CLS]\n[SEP]\n", r"\[PAD\] is on line 2; expected on line 1"),
-        (b"[PAD]\n\xff\xfe\n", "not UTF-8"),
+        (True, True, "cafe ecole"),
+        (True, False, "café école"),
+        (False, True, "Cafe Ecole"),
+        (False, False, "Café École"),
     ],
 )
-def test_a_broken_vocabulary_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "vocab.txt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
-        read_vocabulary(tmp_path)
+def test_case_and_accents_are_two_choices(
+    lower_case: bool, strip_accents: bool, ids_of: str
+) -> None:
+    plain = Tokenizer(VOCABULARY, lower_case=False, strip_accents=False, max_length=64)
+    chosen = Tokenizer(
+        VOCABULARY, lower_case=lower_case, strip_accents=strip_accents, max_length=64
+    )
+    assert chosen.encode(["Café École"]) == plain.encode([ids_of])
+
+
+def test_a_length_without_room_for_a_token_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"max_length 2 leaves no token .* expected 3 or more"):
+        Tokenizer(VOCABULARY, lower_case=True, max_length=2)
+
+
+# Chunks
+
+
+def test_chunks_that_can_be_checked_by_eye() -> None:
+    tokenizer = PAIRS[True][0]
+    text = "张三请李四吃饭。"
+    (spans,) = tokenizer.spans([text], 3, 1)
+    assert [text[slice(*span)] for span in spans] == ["张三请", "请李四", "四吃饭", "饭。"]
+    (spans,) = tokenizer.spans(["  The dog bit the man. "], 4, 0)
+    assert spans == [(0, 18), (18, 23)]
+    assert tokenizer.spans(["", " \t", "a"], 1, 0) == [[(0, 0)], [(0, 2)], [(0, 1)]]
+
+
+def test_a_chunk_begins_with_a_word_where_one_is_near() -> None:
+    tokenizer = PAIRS[True][0]
+    text = "running skating paddling canoeing bicycling"
+    for tokens in range(2, 12):
+        (spans,) = tokenizer.spans([text], tokens, 0)
+        longest = max(tokenizer.counts(text.split())) - 2
+        if tokens >= 2 * longest:
+            assert all(start == 0 or text[start - 1] == " " for start, _ in spans)
+
+
+def test_what_lower_casing_makes_longer_is_cut_where_it_was() -> None:
+    text = "İİİİ 张三"  # each İ becomes two characters
+    (spans,) = PAIRS[True][0].spans([text], 1, 0)
+    assert (spans[0][0], spans[-1][1]) == (0, len(text))
+    assert text[slice(*spans[-1])] == "三"
+
+
+@given(
+    parts=st.lists(nasty, max_size=60),
+    tokens=st.integers(1, 12),
+    data=st.data(),
+)
+def test_chunks_cover_the_text_and_are_never_too_long(
+    parts: list[str], tokens: int, data: st.DataObject
+) -> None:
+    overlap = data.draw(st.integers(0, tokens - 1))
+    tokenizer, text = PAIRS[True][0], " ".join(parts)
+    (spans,) = tokenizer.spans([text], tokens, overlap)
+    assert (spans[0][0], spans[-1][1]) == (0, len(text))
+    for (start, stop), (following, end) in pairwise(spans):
+        assert start < following <= stop < end
+        shared = tokenizer.counts([text[following:stop]])[0] - tokenizer.frame
+        assert shared <= max(overlap, 1)
+    if tokenizer.counts([text])[0] - tokenizer.frame <= tokens:
+        assert spans == [(0, len(text))]
 
 
 def test_pythons_unicode_is_known() -> None:

@@ -5,6 +5,7 @@ before it must.
 """
 
 from simsearch.bert.checkpoint_files import (
+    checkpoint_variables,
     has_variables,
     hash_variables,
     read_variables,
@@ -14,6 +15,7 @@ from simsearch.bert.checkpoint_files import (
 from simsearch.bert.model import encoder_graph, mask_filler, save_encoder_graph
 
 __all__ = [
+    "checkpoint_variables",
     "encoder_graph",
     "has_variables",
     "hash_variables",

@@ -44,7 +44,14 @@ try:
         import tensorflow.experimental.numpy as tnp
         from bert4keras.backend import gelu_tanh
         from bert4keras.layers import LayerNormalization
-        from bert4keras.models import ALBERT, BERT, build_transformer_model
+        from bert4keras.models import (
+            ALBERT,
+            BERT,
+            ELECTRA,
+            NEZHA,
+            RoFormer,
+            build_transformer_model,
+        )
 except ModuleNotFoundError as _error:
     if _error.name != "bert4keras":
         raise
@@ -55,5 +62,18 @@ except ModuleNotFoundError as _error:
     ) from None
 
 tf.keras.utils.get_custom_objects()["gelu_new"] = gelu_tanh
+# Keras makes a split and a concatenation of it, which OpenVINO takes for an enlarged picture and
+# then refuses (RoFormer's rotation); tf.repeat has the same meaning.
+tf.keras.backend.repeat_elements = tf.repeat
 
-__all__ = ["ALBERT", "BERT", "LayerNormalization", "build_transformer_model", "tf", "tnp"]
+__all__ = [
+    "ALBERT",
+    "BERT",
+    "ELECTRA",
+    "NEZHA",
+    "LayerNormalization",
+    "RoFormer",
+    "build_transformer_model",
+    "tf",
+    "tnp",
+]

@@ -5,41 +5,59 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from simsearch.bert.backend import tf
 from simsearch.checkpoint import Checkpoint
-from simsearch.errors import CheckpointError
-from simsearch.variables import (
-    Architecture,
+from simsearch.checkpoint.architecture import Architecture
+from simsearch.checkpoint.names import (
+    from_tensorflow,
+    huggingface_names,
+    unknown_names,
+    without_prefix,
+)
+from simsearch.checkpoint.variables import (
+    OUTPUT_BIAS,
     Shapes,
+    all_shapes,
     backbone_shapes,
-    canonical_name,
     mlm_shapes,
     pooler_shapes,
-    unknown_names,
+    position_embeddings,
+    word_embeddings,
 )
+from simsearch.errors import CheckpointError
 
 Array = npt.NDArray[np.float32]
 Variables = dict[str, Array]
+# a part of the model itself, as Google or Hugging Face call it
+_BACKBONE = re.compile(r"(bert|electra)/(embeddings|encoder)/|(embeddings|encoder)\.")
 
 
 def read_variables(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
     """The checkpoint's variables of these names and shapes, as float32.
 
-    Raises CheckpointError naming the file and the variable if one is missing, has another shape, or
-    if the file is damaged.
+    Rows that belong to token ids are in the model's order, in which 0 is padding; positions begin
+    with the first that a token can have. Raises CheckpointError naming the file and the variable if
+    one is missing, has another shape, or if the file is damaged.
     """
-    _check_names(checkpoint, shapes, variable_names(checkpoint))
-    read = _read_google if checkpoint.layout == "google" else _read_safetensors
-    variables = read(checkpoint, shapes)
+    names = variable_names(checkpoint)
+    _check_names(checkpoint, shapes, names)
+    with _damage_reported(checkpoint):
+        variables = _READERS[checkpoint.layout.format](checkpoint, shapes)
+    positions = position_embeddings(checkpoint.architecture.family)
+    if checkpoint.first_position and positions in variables:
+        variables[positions] = variables[positions][checkpoint.first_position :]
     for name, shape in shapes.items():
         if variables[name].shape != shape:
             raise CheckpointError(
@@ -50,23 +68,31 @@ def read_variables(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
             raise CheckpointError(
                 f"{checkpoint.weight_files[0]}: {name} holds values that are not finite"
             )
+    return _with_padding_first(checkpoint, variables)
+
+
+def _with_padding_first(checkpoint: Checkpoint, variables: Variables) -> Variables:
+    """Exchange the rows of padding and of token 0, there and back: see ``tokenizer``."""
+    padding = checkpoint.vocabulary.padding
+    for name in (word_embeddings(checkpoint.architecture.family), OUTPUT_BIAS):
+        if padding and name in variables:
+            exchanged = variables[name].copy()
+            exchanged[[0, padding]] = exchanged[[padding, 0]]
+            variables[name] = exchanged
     return variables
 
 
 def variable_names(checkpoint: Checkpoint) -> set[str]:
     """Canonical names of what the checkpoint holds; names that we cannot map stay as they are."""
-    if checkpoint.layout == "google":
-        with _damage_reported(checkpoint):
+    with _damage_reported(checkpoint):
+        if checkpoint.layout.format == "google":
             return set(_google_reader(checkpoint).get_variable_to_shape_map())
-    with _damage_reported(checkpoint), safe_open(checkpoint.weight_files[0], "numpy") as file:
-        family = checkpoint.architecture.family
-        return {canonical_name(key, family) or key for key in file.keys()}  # noqa: SIM118
+        return set(_placed(checkpoint))
 
 
 def _read_google(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
-    with _damage_reported(checkpoint):
-        reader = _google_reader(checkpoint)
-        return {name: reader.get_tensor(name).astype(np.float32) for name in shapes}
+    reader = _google_reader(checkpoint)
+    return {name: reader.get_tensor(name).astype(np.float32) for name in shapes}
 
 
 def _google_reader(checkpoint: Checkpoint) -> Any:
@@ -75,13 +101,67 @@ def _google_reader(checkpoint: Checkpoint) -> Any:
 
 def _read_safetensors(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
     variables: Variables = {}
-    with _damage_reported(checkpoint), safe_open(checkpoint.weight_files[0], "numpy") as file:
-        for key in file.keys():  # noqa: SIM118
-            name = canonical_name(key, checkpoint.architecture.family)
-            if name in shapes:
-                value = file.get_tensor(key).astype(np.float32)
-                variables[name] = value.T if name.endswith("/kernel") else value
+    placed = _placed(checkpoint)
+    for path in checkpoint.weight_files:
+        with safe_open(path, "numpy") as file:
+            here = set(file.keys())
+            for name in shapes:
+                if placed[name] in here:
+                    value = file.get_tensor(placed[name]).astype(np.float32)
+                    transposed = name.endswith("/kernel") and not _is_tensorflow(placed[name])
+                    variables[name] = value.T if transposed else value
     return variables
+
+
+def _read_h5(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
+    variables: Variables = {}
+    placed = _placed(checkpoint)
+    with h5py.File(checkpoint.weight_files[0], "r") as file:
+        for name, shape in shapes.items():
+            value = np.asarray(file[placed[name]], np.float32)
+            # transformers 4.2 and 4.3 gave the attention's heads an axis of their own
+            variables[name] = value.reshape(shape) if value.size == math.prod(shape) else value
+    return variables
+
+
+_READERS = {"google": _read_google, "safetensors": _read_safetensors, "h5": _read_h5}
+
+
+def _placed(checkpoint: Checkpoint) -> dict[str, str]:
+    """Where a Hugging Face layout keeps each variable: canonical name to its own.
+
+    What we cannot map is there under its own name, without the model's prefix.
+    """
+    a = checkpoint.architecture
+    ours = {theirs: name for name, theirs in huggingface_names(a, all_shapes(a)).items()}
+    keys = _h5_keys if checkpoint.layout.format == "h5" else _safetensors_keys
+    bare = {name: key for path in checkpoint.weight_files for name, key in keys(path)}
+    return {ours.get(name, name): key for name, key in bare.items()}
+
+
+def _safetensors_keys(path: Path) -> Iterator[tuple[str, str]]:
+    """Hugging Face's name and the file's key of every variable."""
+    with safe_open(path, "numpy") as file:
+        for key in file.keys():  # noqa: SIM118
+            yield (from_tensorflow if _is_tensorflow(key) else without_prefix)(key), key
+
+
+def _is_tensorflow(key: str) -> bool:
+    """Whether a TensorFlow model wrote it, whose kernels are as Google's."""
+    return key.endswith(":0")
+
+
+def _h5_keys(path: Path) -> list[tuple[str, str]]:
+    """As ``_safetensors_keys``; two names of Keras' stand before each variable's own."""
+    keys = []
+
+    def visit(key: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            keys.append((from_tensorflow(key.split("/", 2)[-1]), key))
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return keys
 
 
 @contextlib.contextmanager
@@ -106,19 +186,17 @@ def _damage_reported(checkpoint: Checkpoint) -> Iterator[None]:
 
 def _check_names(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> None:
     a, file = checkpoint.architecture, checkpoint.weight_files[0]
-    strangers = unknown_names(names, _all_shapes(a))
+    strangers = unknown_names(names, all_shapes(a))
     missing = sorted(shapes.keys() - names)
     if missing:
         found = f" It holds names that we don't know, such as {strangers[0]}." if strangers else ""
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(
             f"{file}: {', '.join(missing[:3])}{more} missing for a {a.family} of "
-            f"{a.num_hidden_layers} layers.{found} Is the config the one of these weights?"
+            f"{a.num_hidden_layers} layers.{found} {_question(a, missing)}"
         )
     # to compute without them would give other vectors than the model's
-    left_out = [
-        name for name in strangers if name.startswith(("bert/embeddings/", "bert/encoder/"))
-    ]
+    left_out = [name for name in strangers if _BACKBONE.match(name)]
     if left_out:
         raise CheckpointError(
             f"{file}: holds {left_out[0]}, which a {a.family} of {a.num_hidden_layers} layers does "
@@ -126,8 +204,10 @@ def _check_names(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> Non
         )
 
 
-def _all_shapes(architecture: Architecture) -> Shapes:
-    return backbone_shapes(architecture) | pooler_shapes(architecture) | mlm_shapes(architecture)
+def _question(a: Architecture, missing: Sequence[str]) -> str:
+    if all("position_embeddings" in name for name in missing):
+        return "NEZHA and RoFormer have none: if it is one, say --family nezha or roformer"
+    return "Is the config the one of these weights?"
 
 
 def has_variables(checkpoint: Checkpoint, shapes: Shapes) -> bool:
@@ -147,16 +227,23 @@ def hash_variables(variables: Mapping[str, Array]) -> str:
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the checkpoint's config, vocabulary and variables in Google layout, heads included."""
+    variables = checkpoint_variables(checkpoint)
+    write_google_checkpoint(variables, folder / "bert_model.ckpt")
+    config = asdict(checkpoint.architecture)
+    config["model_type"] = config.pop("family")
+    config["pooler_activation"] = config.pop("pooler_act")
+    (folder / "bert_config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    checkpoint.vocabulary.write(folder)
+
+
+def checkpoint_variables(checkpoint: Checkpoint) -> Variables:
+    """All that we know of a checkpoint, heads included, its rows in the vocabulary's own order."""
     a = checkpoint.architecture
     shapes = backbone_shapes(a)
     for head in (pooler_shapes(a), mlm_shapes(a)):
         if has_variables(checkpoint, head):
             shapes |= head
-    write_google_checkpoint(read_variables(checkpoint, shapes), folder / "bert_model.ckpt")
-    config = asdict(a)
-    config["model_type"] = config.pop("family")
-    (folder / "bert_config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    checkpoint.vocabulary.write(folder / "vocab.txt")
+    return _with_padding_first(checkpoint, read_variables(checkpoint, shapes))
 
 
 def write_google_checkpoint(variables: Mapping[str, Array], prefix: Path) -> None:

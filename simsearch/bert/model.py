@@ -11,16 +11,21 @@ import numpy as np
 from simsearch.bert.backend import (
     ALBERT,
     BERT,
+    ELECTRA,
+    NEZHA,
     LayerNormalization,
+    RoFormer,
     build_transformer_model,
     tf,
     tnp,
 )
 from simsearch.bert.checkpoint_files import Array, Variables, has_variables, read_variables
 from simsearch.checkpoint import Checkpoint
+from simsearch.checkpoint.architecture import Architecture
+from simsearch.checkpoint.variables import backbone_shapes, mlm_shapes, pooler_shapes
+from simsearch.config import Family
 from simsearch.errors import CheckpointError
 from simsearch.pooling import STRATEGIES
-from simsearch.variables import Architecture, backbone_shapes, mlm_shapes, pooler_shapes
 
 
 class _Recording:
@@ -52,7 +57,25 @@ class _RecordingALBERT(_Recording, ALBERT):  # type: ignore[misc]
     pass
 
 
-_MODELS = {"bert": _RecordingBERT, "albert": _RecordingALBERT}
+class _RecordingNEZHA(_Recording, NEZHA):  # type: ignore[misc]
+    pass
+
+
+class _RecordingELECTRA(_Recording, ELECTRA):  # type: ignore[misc]
+    pass
+
+
+class _RecordingRoFormer(_Recording, RoFormer):  # type: ignore[misc]
+    pass
+
+
+_MODELS: dict[Family, type[Any]] = {
+    "bert": _RecordingBERT,
+    "albert": _RecordingALBERT,
+    "nezha": _RecordingNEZHA,
+    "electra": _RecordingELECTRA,
+    "roformer": _RecordingRoFormer,
+}
 
 
 def build_model(a: Architecture, variables: Variables, *, pooler: bool, mlm: bool) -> Any:
@@ -70,13 +93,15 @@ def build_model(a: Architecture, variables: Variables, *, pooler: bool, mlm: boo
         num_attention_heads=a.num_attention_heads,
         intermediate_size=a.intermediate_size,
         embedding_size=a.embedding_size,
+        attention_key_size=a.attention_key_size,
         hidden_act=a.hidden_act,
         max_position=a.max_position_embeddings,
         segment_vocab_size=a.type_vocab_size,
         dropout_rate=0,
         attention_dropout_rate=0,
-        with_pool=pooler,
-        with_mlm=mlm,
+        **(
+            {} if a.family == "electra" else {"with_pool": pooler and a.pooler_act, "with_mlm": mlm}
+        ),
     )
     for layer in transformer.layers.values():
         if isinstance(layer, LayerNormalization):

@@ -72,9 +72,9 @@ class OpenVinoRuntime:
 
 def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
     a = checkpoint.architecture
-    # the hash covers the variables; these four change the computation on them
+    # the hash covers the variables; these change the computation on them
     shape = f"{a.family}-{a.num_attention_heads}-{a.hidden_act}-{a.layer_norm_eps}"
-    pooler = (hashes.pooler or "none")[:16]
+    pooler = (hashes.pooler or "none")[:16] + ("" if a.pooler_act == "tanh" else a.pooler_act)
     key = f"{hashes.backbone[:32]}-{pooler}-{shape}-{_GRAPH_FORMAT}-{ov.__version__.split('-')[0]}"
 
     def convert(folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from simsearch.checkpoint.json_file import read_json
 from simsearch.errors import CheckpointError
 
 # the modules of a model that we compute; a Dense layer, say, would give other vectors
@@ -24,12 +24,22 @@ _POOLINGS = {
 _LONGEST = 1_000_000
 
 
-def sentence_transformers_defaults(folder: Path) -> tuple[dict[str, Any], bool | None]:
-    """The defaults that the folder's files give (see ``Checkpoint``), and whether text is lowered.
+def sentence_transformers_defaults(folder: Path) -> dict[str, Any]:
+    """The defaults that the folder's files give (see ``Checkpoint``), by field.
 
-    ``None`` where nothing says so. Raises CheckpointError for a pooling or a module that we don't
-    compute.
+    Raises CheckpointError for a pooling or a module that we don't compute.
     """
+    try:
+        return _defaults(folder)
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: a JSON file there is not as sentence-transformers writes it ({error}); "
+            "copy modules.json, 1_Pooling/config.json, sentence_bert_config.json and "
+            "config_sentence_transformers.json anew"
+        ) from None
+
+
+def _defaults(folder: Path) -> dict[str, Any]:
     for module in read_json(folder / "modules.json", optional=True, expected=list):
         kind = str(module.get("type")).rpartition(".")[2]
         if kind not in _MODULES:
@@ -43,28 +53,32 @@ def sentence_transformers_defaults(folder: Path) -> tuple[dict[str, Any], bool |
     length = bert.get("max_seq_length") or tokenizer.get("model_max_length")
     if isinstance(length, int) and length < _LONGEST:
         defaults["max_length"] = length
+    if bert.get("do_lower_case"):
+        defaults["lower_case"] = True
     prompts = _prompts(folder)
     pooling = read_json(folder / "1_Pooling" / "config.json", optional=True)
     if pooling:
         defaults["pooling"] = _pooling(pooling, folder)
-        if pooling.get("include_prompt") is False and any(prompts.values()):
+        if pooling.get("include_prompt") is False and prompts:
             raise CheckpointError(
                 f"{folder / '1_Pooling' / 'config.json'}: include_prompt is false, which leaves "
                 "the prompt's tokens out of the mean; that is not supported"
             )
     if prompts:
         defaults["prompts"] = prompts
-    return defaults, bert.get("do_lower_case") or tokenizer.get("do_lower_case")
+    return defaults
 
 
 def _prompts(folder: Path) -> dict[str, str]:
+    """The prompts for queries and documents; none at all if both are empty."""
     config = read_json(folder / "config_sentence_transformers.json", optional=True)
     prompts = config.get("prompts") or {}
     default = prompts.get(config.get("default_prompt_name"), "")
-    return {
+    chosen = {
         "query": prompts.get("query", default),
         "document": prompts.get("document", prompts.get("passage", default)),
     }
+    return chosen if any(chosen.values()) else {}
 
 
 def _pooling(config: Mapping[str, Any], folder: Path) -> str:
@@ -79,22 +93,3 @@ def _pooling(config: Mapping[str, Any], folder: Path) -> str:
             "supported; remove the file and choose a pooling yourself"
         )
     return ours
-
-
-def read_json(path: Path, *, optional: bool = False, expected: type[Any] = dict) -> Any:
-    """The JSON object (or list, if ``expected``) in a file; an empty one if it may be absent.
-
-    Raises CheckpointError if it cannot be read or is something else.
-    """
-    if optional and not path.is_file():
-        return expected()
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(content, expected):
-        kind = "object" if expected is dict else "list"
-        raise CheckpointError(
-            f"{path}: expected a JSON {kind}, got {type(content).__name__}; copy the file anew"
-        )
-    return content
