@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
 from simsearch.errors import SettingsError
 
@@ -25,9 +26,34 @@ PoolingName = Literal[
 ]
 POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 """All pooling names, in the order in which tables show them."""
+Family = Literal["bert", "albert", "nezha", "electra", "roformer"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""The kinds of BERT that are computed, by the names that bert4keras gives them."""
 Precision = Literal["auto", "float32"]
 RuntimeName = Literal["openvino", "tensorflow"]
 OnError = Literal["stop", "skip"]
+
+
+def _chunk(value: object) -> object:
+    """(tokens, overlap) of 200, [200] and [200, 40]; the overlap is 0 where it isn't given."""
+    numbers: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
+    if len(numbers) not in (1, 2) or any(type(number) is not int for number in numbers):
+        raise PydanticCustomError(
+            "chunk", "expected the tokens of a chunk and the overlap, such as [200, 40]"
+        )
+    tokens, overlap = [*numbers, 0][:2]
+    if tokens < 1:
+        raise PydanticCustomError("chunk", "expected 1 token or more")
+    if not 0 <= overlap < tokens:
+        raise PydanticCustomError(
+            "chunk",
+            "expected an overlap from 0 to {most}, best no more than {half}, half of the tokens",
+            {"most": tokens - 1, "half": tokens // 2},
+        )
+    return tokens, overlap
+
+
+_Chunk = Annotated[tuple[int, int], pydantic.BeforeValidator(_chunk)]
 
 
 class _Section(pydantic.BaseModel):
@@ -41,6 +67,10 @@ class EncoderSettings(_Section):
     """Which encoder, and how it pools. ``None`` means: as the checkpoint says."""
 
     model: str = "zhen-mini"
+    family: Family | None = None
+    lower_case: bool | None = None
+    strip_accents: bool | None = None
+    max_length: int | None = pydantic.Field(default=None, ge=3)
     pooling: PoolingName | None = None
     layers: list[int] | None = None
     whitening: str | None = None
@@ -50,11 +80,15 @@ class EncoderSettings(_Section):
 
 
 class CorpusSettings(_Section):
-    """How corpus files are read. Columns: ``None`` means ``text``, and ``id`` if there is one."""
+    """How corpus files are read. Columns: ``None`` means ``text``, and ``id`` if there is one.
+
+    ``chunk`` is (tokens, overlap) of the chunks that ``build`` cuts documents into, if it does.
+    """
 
     text_column: str | None = None
     id_column: str | None = None
     on_error: OnError = "stop"
+    chunk: _Chunk | None = None
 
 
 class QuerySettings(_Section):
@@ -109,6 +143,11 @@ def load_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]])
 def encoder_settings(values: Mapping[str, Any], source: str) -> EncoderSettings:
     """Checked encoder settings from plain values; SettingsError names ``source``."""
     return _validated(EncoderSettings, values, source)
+
+
+def corpus_settings(values: Mapping[str, Any], source: str) -> CorpusSettings:
+    """Checked corpus settings from plain values; SettingsError names ``source``."""
+    return _validated(CorpusSettings, values, source)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

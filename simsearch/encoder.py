@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.records import Span
+
 Vectors = npt.NDArray[np.float32]
 Prompt = Literal["document", "query"]
 
@@ -36,11 +38,26 @@ class Encoder(Protocol):
     def truncated(self) -> int:
         """How many of the texts encoded so far were longer than the encoder takes, and cut."""
 
+    @property
+    def max_length(self) -> int:
+        """How many tokens of a text it takes at most, special tokens and prompt included."""
+
     def encode(self, texts: Sequence[str], prompt: Prompt = "document") -> Vectors:
         """Unit vectors, float32 (len(texts), dim), in the order of ``texts``."""
 
     def token_ids(self, texts: Sequence[str], prompt: Prompt = "document") -> list[list[int]]:
         """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
+
+    def token_counts(self, texts: Sequence[str], prompt: Prompt = "document") -> list[int]:
+        """How many tokens each text has, special tokens and prompt included, with nothing cut."""
+
+    def spans(self, texts: Sequence[str], tokens: int, overlap: int) -> list[list[Span]]:
+        """Where to cut each text into chunks of at most ``tokens`` tokens, special ones apart.
+
+        Consecutive chunks share up to ``overlap`` tokens. They are in order, the first begins at 0,
+        the last ends with the text, and none begins or ends inside a word where that can be
+        avoided. A text that is short enough is one chunk.
+        """
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:

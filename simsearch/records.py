@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+Span = tuple[int, int]
+"""Characters [start, stop) of a text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One sentence of a corpus. ``metadata`` holds JSON values only."""
+    """One text of a corpus. ``metadata`` holds JSON values only."""
 
     id: str
     text: str
@@ -22,6 +25,10 @@ class Hit:
 
     ``score`` is the cosine similarity, in [-1, 1]. ``percentile`` (0 to 100) is the share of random
     pairs of this corpus whose score is lower; ``None`` where the corpus has no two documents.
+
+    In an index built with ``chunk`` the score is that of the document's best chunk, which is
+    ``text[span[0]:span[1]]``; in another, ``span`` is ``None``. ``truncated`` says that the
+    document was longer than the encoder takes: its end was not compared.
     """
 
     rank: int
@@ -30,6 +37,8 @@ class Hit:
     percentile: float | None
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    span: Span | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

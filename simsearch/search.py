@@ -13,12 +13,17 @@ import numpy.typing as npt
 
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import EncoderMismatchError, SettingsError
-from simsearch.index.background import percentile
+from simsearch.index.background import Rows, percentile
 from simsearch.index.faiss import FlatIndex
 from simsearch.records import Hit
 from simsearch.store import StoredIndex, differing_fields
 
-Found = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+Found = tuple[Rows, npt.NDArray[np.float64]]
+"""Rows of different documents and their scores, best first."""
+
+# Where documents have many chunks, several of the nearest are often of one document, so more rows
+# than documents are asked for at once: this many times as many, or what an average document has.
+_MOST_ROWS_PER_DOCUMENT = 4
 
 
 class Searcher:
@@ -39,6 +44,7 @@ class Searcher:
         self.encoder = encoder
         self._stored = stored
         self._index = FlatIndex(stored.segments)
+        self._documents = stored.chunks.documents
         self._deleted = np.array(sorted(stored.deleted), np.int64)
 
     def query(self, text: str, k: int = 10, threshold: float | None = None) -> list[Hit]:
@@ -50,6 +56,7 @@ class Searcher:
     ) -> list[list[Hit]]:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
+        A document that was cut into chunks counts by the best of them (of equal ones the first).
         Fewer where the corpus is smaller, or where scores are below ``threshold``; none for an
         empty text. Raises SettingsError for a ``k`` that is no positive integer, for a
         ``threshold`` that is no number, and if ``texts`` is a single string.
@@ -70,36 +77,57 @@ class Searcher:
         return self._stored.info()
 
     def _nearest(self, vectors: Vectors, k: int) -> list[Found]:
-        """For each vector the best k live rows, and all that tie with the last of them."""
-        wanted = k
-        while True:
-            found = [self._live(*answer) for answer in self._index.search(vectors, wanted)]
-            if wanted >= self._index.total or all(len(rows) >= k for rows, _ in found):
-                return found
-            wanted *= 2  # deleted rows took the places
+        """For each vector the best k live documents, and all that tie with the last of them.
 
-    def _live(self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> Found:
-        kept = ~np.isin(rows, self._deleted)
-        return rows[kept], scores[kept]
+        Each by its best row, of equal ones the first.
+        """
+        found: dict[int, Found] = {}
+        lacking = list(range(len(vectors)))
+        average = -(-self._index.total // self._stored.chunks.count)
+        wanted = k * min(average, _MOST_ROWS_PER_DOCUMENT)
+        while lacking:
+            answers = self._index.search(vectors[lacking], wanted)
+            for i, answer in zip(lacking, answers, strict=True):
+                found[i] = self._best(k, *answer)
+            if wanted >= self._index.total:
+                break
+            lacking = [i for i in lacking if len(found[i][0]) < k]
+            wanted *= 2  # deleted documents, or further chunks of those found, took the places
+        return [found[i] for i in range(len(vectors))]
+
+    def _best(self, k: int, rows: Rows, scores: npt.NDArray[np.float64]) -> Found:
+        """The best k documents of ``rows``, which are sorted by (-score, row), and their ties."""
+        live = ~np.isin(self._documents[rows], self._deleted)
+        rows, scores = rows[live], scores[live]
+        _, firsts = np.unique(self._documents[rows], return_index=True)
+        firsts.sort()
+        rows, scores = rows[firsts], scores[firsts]
+        if len(rows) <= k:
+            return rows, scores
+        tied = scores >= scores[k - 1]
+        return rows[tied], scores[tied]
 
     def _hits(self, found: Found, k: int, threshold: float | None) -> list[Hit]:
         rows, scores = found
         if threshold is not None:
             rows, scores = rows[scores >= threshold], scores[scores >= threshold]
         # By id only now: which of many equal documents are among the k must not depend on rows.
-        ids = self._stored.ids(rows.tolist())
+        documents = self._documents[rows].tolist()
+        ids = self._stored.ids(documents)
         order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))[:k]
-        documents = self._stored.documents([int(rows[i]) for i in order])
+        passages = self._stored.passages([int(rows[i]) for i in order])
         return [
             Hit(
                 rank=rank,
-                id=document.id,
+                id=passage.document.id,
                 score=float(scores[i]),
                 percentile=percentile(float(scores[i]), self._stored.background),
-                text=document.text,
-                metadata=document.metadata,
+                text=passage.document.text,
+                metadata=passage.document.metadata,
+                span=passage.span,
+                truncated=documents[i] in self._stored.truncated,
             )
-            for rank, (i, document) in enumerate(zip(order, documents, strict=True), start=1)
+            for rank, (i, passage) in enumerate(zip(order, passages, strict=True), start=1)
         ]
 
     def close(self) -> None:

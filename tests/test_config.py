@@ -97,6 +97,19 @@ def test_an_empty_section_gives_its_defaults(section: str) -> None:
     assert load(f"{section}:\n") == Settings()
 
 
+@pytest.mark.parametrize(
+    ("written", "chunk"),
+    [("200", (200, 0)), ("[200]", (200, 0)), ("[200, 40]", (200, 40)), ("[1, 0]", (1, 0))],
+)
+def test_the_overlap_of_chunks_is_nothing_unless_it_is_given(
+    written: str, chunk: tuple[int, int]
+) -> None:
+    assert load(f"corpus: {{chunk: {written}}}").corpus.chunk == chunk
+    Path("config.yaml").write_text(f"corpus: {{chunk: {written}}}\n")
+    assert settings_from({}).corpus.chunk == chunk
+    assert settings_from({"chunk": [9, 2]}).corpus.chunk == (9, 2)
+
+
 def test_null_takes_an_optional_setting_back_to_not_given() -> None:
     content = "encoder: {pooling: null, dim: null}\nquery: {threshold: null}\n"
     assert load(content) == Settings()
@@ -119,6 +132,19 @@ def test_null_takes_an_optional_setting_back_to_not_given() -> None:
         ("encoder: {dim: 0}", "encoder.dim is 0"),
         ("encoder: {runtime: torch}", "encoder.runtime is 'torch'; input should be 'openvino' or"),
         ("corpus: {on_error: ignore}", "corpus.on_error is 'ignore'; input should be 'stop' or"),
+        ("corpus: {chunk: 0}", "corpus.chunk is 0; expected 1 token or more"),
+        (
+            "corpus: {chunk: [5, 5]}",
+            "corpus.chunk is [5, 5]; expected an overlap from 0 to 4, best",
+        ),
+        ("corpus: {chunk: [5, -1]}", "corpus.chunk is [5, -1]; expected an overlap from 0 to 4"),
+        (
+            "corpus: {chunk: '5,2'}",
+            "corpus.chunk is '5,2'; expected the tokens of a chunk and the ",
+        ),
+        ("corpus: {chunk: [5, 1.0]}", "corpus.chunk is [5, 1.0]; expected the tokens of a chunk"),
+        ("corpus: {chunk: [yes, 0]}", "corpus.chunk is [True, 0]; expected the tokens of a chunk"),
+        ("corpus: {chunk: []}", "corpus.chunk is []; expected the tokens of a chunk and the over"),
         ("benchmark: {poolings: mean}", "benchmark.poolings is 'mean'; input should be a valid l"),
         ("benchmark: {poolings: [men]}", "benchmark.poolings.0 is 'men'"),
         ("encoder: zhen-mini", "encoder is 'zhen-mini'; input should be a valid dict"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 import simsearch
 from simsearch import EncoderSettings, SentenceEncoder
 from simsearch.config import CorpusSettings
-from simsearch.encoder import Vectors
+from simsearch.corpus import content_id
+from simsearch.encoder import Prompt, Vectors
 from simsearch.errors import (
     CheckpointError,
     CorpusError,
@@ -353,6 +356,152 @@ def test_truncated_texts_are_those_of_this_index(
     tiny.encode(["a " * 15])
     assert tiny.truncated == 1
     assert simsearch.build(corpus, tmp_path / "i", encoder=tiny).truncated == 0
+
+
+# Texts longer than the model takes, which is 16 tokens with [CLS] and [SEP]
+
+LONG_TEXTS = [
+    "the dog bit the man . " * 8 + ROLE,
+    ROLE,
+    "a b c " * 9,
+    "the man bit the dog , " * 4 + "f e d",
+    "dog " * 13 + "dog",  # just fits
+]
+
+
+@pytest.fixture
+def long_corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "长 文.txt"
+    path.write_text("".join(f"{text}\n" for text in LONG_TEXTS), "utf-8")
+    return path
+
+
+def test_texts_that_were_cut_are_named_with_their_tokens(
+    long_corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    report = simsearch.build(long_corpus, tmp_path / "i", encoder=tiny)
+    assert (report.documents, report.chunks, report.max_length) == (5, 5, 16)
+    # six words in each round, eight characters in ROLE, three letters in a round, and two more
+    cut = {0: 6 * 8 + 8 + 2, 2: 3 * 9 + 2, 3: 6 * 4 + 3 + 2}
+    ids = [content_id(text) for text in LONG_TEXTS]
+    assert report.truncated == 3
+    assert report.truncated_documents == tuple((ids[i], tokens) for i, tokens in cut.items())
+    again = simsearch.build(long_corpus, tmp_path / "i", encoder=tiny)
+    assert again == dataclasses.replace(report, changed=False)
+    with simsearch.open_index(tmp_path / "i", encoder=tiny) as searcher:
+        marked = {hit.id for hit in searcher.query("dog") if hit.truncated}
+        assert searcher.info()["truncated"] == 3
+    assert marked == {ids[i] for i in cut}
+
+
+def test_only_shards_with_a_text_that_was_cut_are_counted_again(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, small_shards: None
+) -> None:
+    with corpus.open("a", encoding="utf-8") as file:
+        file.write("a " * 15 + "\n")  # the third line of the third shard
+    counted: list[int] = []
+    count = tiny.token_counts
+
+    def noted(texts: Sequence[str], prompt: Prompt = "document") -> list[int]:
+        counted.append(len(texts))
+        return count(texts, prompt)
+
+    tiny.token_counts = noted  # type: ignore[method-assign]
+    report = simsearch.build(corpus, tmp_path / "i", encoder=tiny)
+    assert (report.truncated, counted) == (1, [3])
+
+
+@pytest.mark.parametrize("chunk", [(14, 0), (6, 2), [5, 4], 3, (1, 0)])
+def test_hits_of_chunks_are_those_of_brute_force(
+    long_corpus: Path, tiny: SentenceEncoder, tmp_path: Path, chunk: Any
+) -> None:
+    report = simsearch.build(long_corpus, tmp_path / "i", encoder=tiny, chunk=chunk)
+    tokens, overlap = (chunk, 0) if isinstance(chunk, int) else chunk
+    spans = tiny.spans(LONG_TEXTS, tokens, overlap)
+    assert (report.documents, report.chunks) == (5, sum(map(len, spans)))
+    assert (report.truncated, report.truncated_documents) == (0, ())
+    with simsearch.open_index(tmp_path / "i", overrides={"precision": "float32"}) as searcher:
+        assert searcher.info()["chunk"] == [tokens, overlap]
+        for query in (ROLE, "dog", "c a b", "f e"):
+            vector = tiny.encode([query], prompt="query")[0].astype(np.float64)
+            best = {}
+            for text, cut in zip(LONG_TEXTS, spans, strict=True):
+                pieces = tiny.encode([text[start:stop] for start, stop in cut])
+                best[text] = float(max(pieces @ vector))
+            hits = searcher.query(query)
+            assert {hit.text: hit.score for hit in hits} == pytest.approx(best, abs=1e-6)
+            shown = tiny.encode([hit.text[slice(*hit.span)] for hit in hits if hit.span])
+            assert shown @ vector == pytest.approx([hit.score for hit in hits], abs=1e-6)
+
+
+def test_the_end_of_a_long_text_is_found(
+    long_corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    simsearch.build(long_corpus, tmp_path / "i", encoder=tiny, chunk=(8, 0))
+    with simsearch.open_index(tmp_path / "i", encoder=tiny) as searcher:
+        hits = searcher.query(ROLE, k=2)
+    long, short = LONG_TEXTS[:2]
+    assert {(hit.text, hit.span) for hit in hits} == {
+        (long, (len(long) - len(ROLE), len(long))),
+        (short, (0, len(ROLE))),
+    }
+    assert [hit.score for hit in hits] == pytest.approx([1, 1], abs=1e-6)
+
+
+def test_an_interrupted_build_of_chunks_ends_as_if_it_had_not_been(
+    long_corpus: Path, tiny: SentenceEncoder, tmp_path: Path, small_shards: None
+) -> None:
+    whole = simsearch.build(long_corpus, tmp_path / "whole", encoder=tiny, chunk=(6, 2))
+
+    def stop(done: int, total: int | None) -> None:
+        assert total == whole.chunks
+        if done > 8:
+            raise Stop
+
+    with pytest.raises(Stop):
+        simsearch.build(long_corpus, tmp_path / "i", encoder=tiny, chunk=(6, 2), progress=stop)
+    with pytest.raises(UnfinishedIndexError, match=f"8 of {whole.chunks} chunks encoded"):
+        simsearch.open_index(tmp_path / "i")
+    with pytest.raises(StoreError, match="chunk: index 6 tokens with an overlap of 2, given none"):
+        simsearch.build(long_corpus, tmp_path / "i", encoder=tiny)
+    report = simsearch.build(long_corpus, tmp_path / "i", encoder=tiny, chunk=(6, 2))
+    assert report == dataclasses.replace(whole, folder=tmp_path / "i", resumed=8)
+    assert vectors_in(tmp_path / "i").tobytes() == vectors_in(tmp_path / "whole").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        (15, "chunk is 15 tokens, and the encoder takes 16, .*; give 14 at most"),
+        ((100, 50), "chunk is 100 tokens.*; give 14 at most"),
+        (0, "chunk is 0; expected 1 token or more"),
+        ((10, 10), r"chunk is \(10, 10\); expected an overlap from 0 to 9, best no more than 5, h"),
+        ((10, -1), "expected an overlap from 0 to 9"),
+        ((10, 2, 1), r"chunk is \(10, 2, 1\); expected the tokens of a chunk and the overlap"),
+        ("10,2", "chunk is '10,2'; expected the tokens"),
+        ((10.0, 2), "expected the tokens"),
+        (True, "chunk is True; expected the tokens"),
+        ([], "expected the tokens"),
+    ],
+)
+def test_chunks_that_cannot_be_are_refused(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path, chunk: Any, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        simsearch.build(corpus, tmp_path / "i", encoder=tiny, chunk=chunk)
+    assert not (tmp_path / "i").exists()
+
+
+def test_the_prompt_takes_room_from_the_chunks(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "prompted"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "simsearch.json").write_text('{"prompts": {"document": "the dog , "}}')
+    encoder = SentenceEncoder.load(folder, precision="float32")
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("a b c " * 9 + "\n")
+    with pytest.raises(SettingsError, match="give 11 at most"):
+        simsearch.build(corpus, tmp_path / "i", encoder=encoder, chunk=12)
+    assert simsearch.build(corpus, tmp_path / "i", encoder=encoder, chunk=11).truncated == 0
 
 
 @pytest.mark.parametrize(

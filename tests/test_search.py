@@ -21,12 +21,19 @@ from simsearch.store import BuildPlan, IndexWriter, StoredIndex
 ENCODER = ToyEncoder()
 
 
-def build(folder: Path, rows: Iterable[Row]) -> Path:
-    plan = BuildPlan("rows", ENCODER.identity, ENCODER.fingerprint, {}, ENCODER.dim)
+def build(
+    folder: Path, rows: Iterable[Row], chunk: tuple[int, int] | None = None, longest: int = 1000
+) -> Path:
+    """An index of the rows, cut into chunks if they are to be, by an encoder of ``longest``."""
+    plan = BuildPlan("rows", ENCODER.identity, ENCODER.fingerprint, {}, ENCODER.dim, chunk)
+    spans = None if chunk is None else lambda texts: ENCODER.spans(texts, *chunk)
+    encoder = ToyEncoder(max_length=longest)
     with IndexWriter.open(folder, plan, replace=False) as writer:
-        writer.ingest(rows, on_error="stop")
+        writer.ingest(rows, on_error="stop", spans=spans)
         for shard in writer.pending_shards(size=2):
-            writer.commit(shard, ENCODER.encode(shard.texts))
+            counts = enumerate(encoder.token_counts(shard.texts))
+            cut = {i: count for i, count in counts if count > longest}
+            writer.commit(shard, encoder.encode(shard.texts), cut)
         writer.finish()
     return folder
 
@@ -154,6 +161,111 @@ class TestDeletedRows:
         delete(index, *range(6))
         with open_searcher(index) as searcher:
             assert searcher.query("a") == []
+
+
+class TestChunks:
+    def test_document_is_found_by_its_best_chunk(self, tmp_path: Path) -> None:
+        # in chunks of 3: "bb " and "ab"; "ab " (cosine with "ab" 2/sqrt(6)) and "ab"; "aa " and "b"
+        rows = [row("x", "bb ab", page=3), row("y", "ab ab"), row("z", "aa b")]
+        with open_searcher(build(tmp_path / "块", rows, chunk=(3, 0))) as searcher:
+            hits = searcher.query("ab")
+            assert searcher.info()["chunks"] == 6
+        assert [(hit.id, hit.text, hit.span) for hit in hits] == [
+            ("x", "bb ab", (3, 5)),
+            ("y", "ab ab", (3, 5)),
+            ("z", "aa b", (3, 4)),
+        ]
+        assert [hit.score for hit in hits] == pytest.approx([1, 1, 0.5**0.5], abs=1e-6)
+        assert hits[0].metadata == {"page": 3}
+        # of the 12 pairs of chunks of different documents, only "ab" and "ab" have cosine 1
+        assert hits[0].percentile == pytest.approx(100 * 11.5 / 12)
+
+    def test_of_equal_chunks_the_first_is_shown(self, tmp_path: Path) -> None:
+        with open_searcher(build(tmp_path / "i", [row("x", "c ab ab ab")], (3, 0))) as searcher:
+            (hit,) = searcher.query("a")  # "c ", "ab ", "ab ", "ab"
+            assert hit.span == (8, 10)
+            (hit,) = searcher.query("b ?")  # the space helps
+            assert hit.span == (2, 5)
+
+    def test_short_document_is_one_chunk_and_without_chunks_there_is_no_span(
+        self, tmp_path: Path, searcher: Searcher
+    ) -> None:
+        with open_searcher(build(tmp_path / "i", [row("x", "ab")], (3, 0))) as chunked:
+            assert chunked.query("a")[0].span == (0, 2)
+        assert [hit.span for hit in searcher.query("a")] == [None] * 6
+
+    def test_ties_between_documents_are_broken_by_id(self, tmp_path: Path) -> None:
+        rows = [row(f"{number:03}", "b ab " * 3 + "c") for number in reversed(range(100))]
+        with open_searcher(build(tmp_path / "i", rows, (3, 0))) as searcher:
+            hits = searcher.query("ab?", k=3)
+        assert ids(hits) == ["000", "001", "002"]
+        assert {hit.span for hit in hits} == {(2, 5)}
+
+    def test_document_of_many_good_chunks_leaves_room_for_others(self, tmp_path: Path) -> None:
+        rows = [row("long", "a " * 500), row("2", "ab"), row("1", "ba"), row("0", "b")]
+        with open_searcher(build(tmp_path / "i", rows, (2, 0))) as searcher:
+            assert ids(searcher.query("a ", k=1)) == ["long"]
+            assert ids(searcher.query("a ", k=3)) == ["long", "1", "2"]
+            assert ids(searcher.query("a ", k=10)) == ["long", "1", "2", "0"]
+            batch = searcher.search(["b", "a ", "ab"], k=2)
+            assert batch == [searcher.query(text, k=2) for text in ("b", "a ", "ab")]
+
+    def test_deleted_document_is_not_found_by_any_chunk(self, tmp_path: Path) -> None:
+        rows = [row("x", "a a a"), row("y", "ab b"), row("z", "b b b")]
+        folder = build(tmp_path / "i", rows, (2, 0))
+        delete(folder, 0)
+        with open_searcher(folder) as searcher:
+            assert ids(searcher.query("a")) == ["y", "z"]
+            assert ids(searcher.query("a", k=1)) == ["y"]
+            assert searcher.info()["count"] == 2
+
+    def test_threshold_is_for_the_best_chunk(self, tmp_path: Path) -> None:
+        with open_searcher(build(tmp_path / "i", [row("x", "b a"), row("y", "b")], (2, 0))) as s:
+            assert ids(s.query("a", threshold=0.99)) == ["x"]
+
+    def test_document_that_was_cut_is_marked(self, tmp_path: Path) -> None:
+        rows = [row("x", "aab"), row("y", "ab")]
+        with open_searcher(build(tmp_path / "i", rows, longest=2)) as searcher:
+            first, second = searcher.query("a")  # "aa", without its end, and "ab"
+        assert (first.id, first.score, first.truncated) == ("x", pytest.approx(1), True)
+        assert (second.id, second.truncated) == ("y", False)
+
+    @settings(max_examples=40)
+    @given(
+        texts=st.lists(st.text("ab 好", min_size=1, max_size=20), min_size=1, max_size=10),
+        tokens=st.integers(1, 7),
+        overlap=st.integers(0, 6),
+        queries=st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3),
+        k=st.integers(1, 12),
+        deleted=st.sets(st.integers(0, 9), max_size=4),
+    )
+    def test_hits_are_those_of_brute_force_over_all_chunks(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        texts: list[str],
+        tokens: int,
+        overlap: int,
+        queries: list[str],
+        k: int,
+        deleted: set[int],
+    ) -> None:
+        chunk = (tokens, overlap % tokens)
+        rows = [row(f"{len(texts) - i:02}", text) for i, text in enumerate(texts)]
+        folder = build(tmp_path_factory.mktemp("chunks") / "i", rows, chunk)
+        live = [i for i in range(len(texts)) if i not in deleted]
+        delete(folder, *(i for i in deleted if i < len(texts)))
+        with open_searcher(folder) as searcher:
+            answers = searcher.search(queries, k)
+        for query, hits in zip(queries, answers, strict=True):
+            (vector,) = ENCODER.encode([query]).astype(np.float64)
+            expected = []
+            for i in live:
+                spans = ENCODER.spans([texts[i]], *chunk)[0]
+                pieces = ENCODER.encode([texts[i][start:stop] for start, stop in spans])
+                scores = np.clip((pieces.astype(np.float64) * vector).sum(axis=1), -1, 1)
+                best = int(np.argmax(scores))  # the first of equal ones
+                expected.append((-scores[best], rows[i].id, spans[best]))
+            assert [(-hit.score, hit.id, hit.span) for hit in hits] == sorted(expected)[:k]
 
 
 class TestRefusals:

@@ -31,7 +31,7 @@ from simsearch.errors import (
     UnfinishedIndexError,
 )
 from simsearch.records import Document
-from simsearch.store import BuildPlan, IndexWriter, StoredIndex
+from simsearch.store import BuildPlan, IndexWriter, Passage, Spans, StoredIndex
 from simsearch.store.meta import Meta
 
 CORPUS = Path("语 料.txt")
@@ -50,26 +50,39 @@ def own(line: int, id_: str, text: str = "a") -> Row:
     return Row(CORPUS, line, id_, text, {})
 
 
-def plan_of(encoder: ToyEncoder, inputs: str = "TEXTS", pooling: str = "mean") -> BuildPlan:
+def plan_of(
+    encoder: ToyEncoder,
+    inputs: str = "TEXTS",
+    pooling: str = "mean",
+    chunk: tuple[int, int] | None = None,
+) -> BuildPlan:
     return BuildPlan(
         inputs=inputs,
         identity=encoder.identity,
         fingerprint=encoder.fingerprint,
         settings={"model": "toy", "pooling": pooling},
         dim=encoder.dim,
+        chunk=chunk,
     )
 
 
 ENCODER = ToyEncoder()
 PLAN = plan_of(ENCODER)
 NEW = plan_of(ENCODER, "new")
+NEW_TEXTS = ["a ca", "b"]
+NEW_IN_CHUNKS = plan_of(ENCODER, "new", chunk=(2, 0))  # "a ", "ca", "b"
+
+
+def spans_of(plan: BuildPlan) -> Spans | None:
+    chunk = plan.chunk
+    return None if chunk is None else lambda texts: ENCODER.spans(texts, *chunk)
 
 
 def encode_pending(writer: IndexWriter, size: int = 3, stop_after: int | None = None) -> None:
     for count, shard in enumerate(writer.pending_shards(size)):
         if count == stop_after:
             raise Interrupted
-        writer.commit(shard, ENCODER.encode(shard.texts), truncated=1)
+        writer.commit(shard, ENCODER.encode(shard.texts))
 
 
 def build(
@@ -84,7 +97,8 @@ def build(
         if writer.finished:
             return
         if not writer.ingested:
-            writer.ingest(rows_of(TEXTS) if rows is None else rows, on_error="skip")
+            rows = rows_of(TEXTS) if rows is None else rows
+            writer.ingest(rows, on_error="skip", spans=spans_of(plan))
         encode_pending(writer, stop_after=stop_after)
         writer.finish()
 
@@ -95,8 +109,9 @@ def interrupted_build(folder: Path, shards: int, plan: BuildPlan = PLAN, **optio
 
 
 def texts_in(folder: Path) -> list[str]:
+    """The texts that the vectors were made from."""
     with StoredIndex.open(folder) as stored:
-        return [document.text for document in stored.documents(range(stored.count))]
+        return [passage.text for passage in stored.passages(range(stored.rows))]
 
 
 def vector_bytes(folder: Path) -> bytes:
@@ -123,7 +138,7 @@ def a_segment(folder: Path) -> Path:
     return min(folder.glob("vectors-*.f32"))
 
 
-def run_python(code: str, *arguments: Path) -> int:
+def run_python(code: str, *arguments: object) -> int:
     """The exit status of ``code``, run in a process of its own; negative for a signal."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.run(
@@ -146,9 +161,9 @@ class TestRoundTrip:
     def test_documents_vectors_and_facts_come_back(self, index: Path) -> None:
         with StoredIndex.open(index) as stored:
             assert stored.count == 10
-            assert stored.documents([9, 0]) == [
-                Document(content_id("ca"), "ca"),
-                Document(content_id("a"), "a"),
+            assert stored.passages([9, 0]) == [
+                Passage(Document(content_id("ca"), "ca"), None),
+                Passage(Document(content_id("a"), "a"), None),
             ]
             assert stored.ids([1]) == [content_id("ab")]
             assert [len(segment) for segment in stored.segments] == [3, 3, 3, 1]
@@ -176,7 +191,9 @@ class TestRoundTrip:
             "model": "toy",
             "pooling": "mean",
             "segments": 4,
-            "truncated": 4,  # one a shard
+            "chunk": None,
+            "chunks": 10,
+            "truncated": 0,
         }
 
     def test_folder_holds_these_files_and_no_other(self, index: Path) -> None:
@@ -197,7 +214,7 @@ class TestRoundTrip:
     def test_opening_changes_nothing_in_the_folder(self, index: Path) -> None:
         before = snapshot(index)
         with StoredIndex.open(index) as stored:
-            stored.documents([0])
+            stored.passages([0])
             stored.info()
             assert names_in(index) == set(before) - {"."}
         assert snapshot(index) == before
@@ -212,17 +229,17 @@ class TestRoundTrip:
         assert texts_in(index) == TEXTS
 
     def test_several_threads_read_at_once(self, index: Path) -> None:
-        found: list[list[Document]] = []
+        found: list[list[Passage]] = []
         with StoredIndex.open(index) as stored:
             threads = [
-                threading.Thread(target=lambda: found.append(stored.documents(range(10))))
+                threading.Thread(target=lambda: found.append(stored.passages(range(10))))
                 for _ in range(8)
             ]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        assert [[document.text for document in answer] for answer in found] == [TEXTS] * 8
+        assert [[passage.text for passage in answer] for answer in found] == [TEXTS] * 8
 
     json_values = st.recursive(
         st.none()
@@ -260,7 +277,7 @@ class TestRoundTrip:
             [Row(CORPUS, line, None, text, data) for line, (text, data) in enumerate(rows, 1)],
         )
         with StoredIndex.open(folder) as stored:
-            documents = stored.documents(range(stored.count))
+            documents = [passage.document for passage in stored.passages(range(stored.rows))]
             vectors = np.concatenate(stored.segments)
         shutil.rmtree(folder)
         assert [(document.text, document.metadata) for document in documents] == rows
@@ -290,7 +307,7 @@ class TestIds:
             report = writer.ingest(rows_of(["a"] * 20_000), on_error="stop")
         assert report.documents == 20_000
         with closing(sqlite3.connect(folder / "building.sqlite")) as connection:
-            (last,) = connection.execute("SELECT id FROM documents WHERE row = 19999").fetchone()
+            (last,) = connection.execute("SELECT id FROM documents WHERE number = 19999").fetchone()
         assert last == f"{content_id('a')}-20000"
 
     def test_own_id_twice_names_both_places(self, folder: Path) -> None:
@@ -399,7 +416,7 @@ class TestWriterStates:
             with StoredIndex.open(index) as old:
                 writer.finish()
                 # whoever has it open keeps it
-                assert [d.text for d in old.documents(range(10))] == TEXTS
+                assert [passage.text for passage in old.passages(range(10))] == TEXTS
                 assert np.concatenate(old.segments).tobytes() == ENCODER.encode(TEXTS).tobytes()
         assert texts_in(index) == ["b", "c"]
         with StoredIndex.open(index) as stored:
@@ -500,7 +517,7 @@ class TestWriterStates:
             writer.commit(shard, good)
             with pytest.raises(ValueError, match="row 0; row 3 is next"):
                 writer.commit(shard, good)
-            with pytest.raises(ValueError, match="3 of 10 documents"):
+            with pytest.raises(ValueError, match="3 of 10 texts"):
                 writer.finish()
         assert len(list(folder.glob("vectors-*"))) == 1
 
@@ -566,7 +583,7 @@ def watch(step):
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-root, start = Path(sys.argv[1]), Path(sys.argv[2])
+root, start, plan = Path(sys.argv[1]), Path(sys.argv[2]), getattr(test_store, sys.argv[3])
 status, step = None, 0
 while status != 0:
     step += 1
@@ -575,43 +592,52 @@ while status != 0:
     child = os.fork()
     if child == 0:
         watch(step)
-        test_store.build(root / str(step), test_store.rows_of("ab"), test_store.NEW, replace=True)
+        rows = test_store.rows_of(test_store.NEW_TEXTS)
+        test_store.build(root / str(step), rows, plan, replace=True)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     assert status in (0, signal.SIGKILL), status
 """
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-    @pytest.mark.parametrize("with_old_index", [False, True])
+    @pytest.mark.parametrize(
+        ("plan", "texts", "with_old_index"),
+        [
+            ("NEW", NEW_TEXTS, False),
+            ("NEW", NEW_TEXTS, True),
+            ("NEW_IN_CHUNKS", ["a ", "ca", "b"], True),
+        ],
+    )
     def test_killed_at_any_step_it_is_old_or_new_or_unfinished_and_resumes(
-        self, tmp_path: Path, with_old_index: bool
+        self, tmp_path: Path, plan: str, texts: list[str], with_old_index: bool
     ) -> None:
         root, start = tmp_path / "杀 掉", tmp_path / "start"
         root.mkdir()
         if with_old_index:
             build(start)
-        assert run_python(self.KILLED_AT_EVERY_STEP, root, start) == 0
+        assert run_python(self.KILLED_AT_EVERY_STEP, root, start, plan) == 0
         killed = list(root.iterdir())
         assert len(killed) > 15  # 13 and more operations: lock, database, 1 segment, manifest
         outcomes = set()
         for folder in killed:
-            outcomes.add(self.outcome(folder))
-            build(folder, rows_of("ab"), NEW, replace=self.outcome(folder) != "new")
-            assert texts_in(folder) == ["a", "b"]
-            assert vector_bytes(folder) == ENCODER.encode(["a", "b"]).tobytes()
+            outcome = self.outcome(folder, texts)
+            outcomes.add(outcome)
+            build(folder, rows_of(NEW_TEXTS), globals()[plan], replace=outcome != "new")
+            assert texts_in(folder) == texts
+            assert vector_bytes(folder) == ENCODER.encode(texts).tobytes()
             segments = {name for name in names_in(folder) if name.startswith("vectors-")}
             assert len(segments) == 1
             assert names_in(folder) - segments == {"index.sqlite", "manifest.json", "writer.lock"}
         assert outcomes == ({"old", "new"} if with_old_index else {"none", "unfinished", "new"})
 
-    def outcome(self, folder: Path) -> str:
+    def outcome(self, folder: Path, new_texts: list[str]) -> str:
         try:
             texts = texts_in(folder)
         except IndexNotFoundError:
             return "none"
         except UnfinishedIndexError:
             return "unfinished"
-        assert texts in (TEXTS, ["a", "b"])
+        assert texts in (TEXTS, new_texts)
         return "old" if texts == TEXTS else "new"
 
     @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
@@ -718,11 +744,11 @@ class TestDamage:
 
     def test_fewer_vectors_than_documents(self, index: Path) -> None:
         change(index / "index.sqlite", "DELETE FROM segments WHERE first_row = 9")
-        self.refused(index, "10 documents and 9 vectors")
+        self.refused(index, "10 texts and 9 vectors")
 
     def test_missing_document(self, index: Path) -> None:
-        change(index / "index.sqlite", "DELETE FROM documents WHERE row = 4")
-        self.refused(index, "9 documents and 10 vectors")
+        change(index / "index.sqlite", "DELETE FROM documents WHERE number = 4")
+        self.refused(index, "9 documents, numbered from 0 to 9")
 
     @pytest.mark.parametrize(
         ("column", "value"),
@@ -737,22 +763,23 @@ class TestDamage:
     def test_altered_document_is_not_handed_out(
         self, index: Path, column: str, value: object
     ) -> None:
-        change(index / "index.sqlite", f"UPDATE documents SET {column} = ? WHERE row = 1", value)
+        change(index / "index.sqlite", f"UPDATE documents SET {column} = ? WHERE number = 1", value)
         with StoredIndex.open(index) as stored:
-            assert stored.documents([0, 2])[1].text == "b"
+            assert stored.passages([0, 2])[1].text == "b"
             with pytest.raises(CorruptIndexError, match="document 1 was altered"):
-                stored.documents([0, 1])
+                stored.passages([0, 1])
 
-    def test_document_that_does_not_exist(self, index: Path) -> None:
+    def test_document_that_vanishes_while_the_index_is_open(self, index: Path) -> None:
         with StoredIndex.open(index) as stored:
-            with pytest.raises(CorruptIndexError, match="document 10 is missing"):
-                stored.documents([10])
-            with pytest.raises(CorruptIndexError, match="document 10 is missing"):
-                stored.ids([10])
+            change(index / "index.sqlite", "DELETE FROM documents WHERE number = 4")
+            with pytest.raises(CorruptIndexError, match="document 4 is missing"):
+                stored.passages([3, 4])
+            with pytest.raises(CorruptIndexError, match="document 4 is missing"):
+                stored.ids([3, 4])
 
     def test_newer_format_names_both_and_says_upgrade(self, index: Path) -> None:
-        change(index / "index.sqlite", "PRAGMA user_version = 2")
-        self.refused(index, "has format 2.*reads format 1; upgrade")
+        change(index / "index.sqlite", "PRAGMA user_version = 3")
+        self.refused(index, "made by a later version.*format 3.*reads format 2; upgrade")
 
     def test_format_that_never_was(self, index: Path) -> None:
         change(index / "index.sqlite", "PRAGMA user_version = 0")
@@ -806,9 +833,9 @@ class TestDamage:
         change(index / "index.sqlite", "UPDATE meta SET value = 3 WHERE key = 'dim'")
         self.refused(index, "48 bytes, not the 48 of 3 float32 rows of 3")
 
-    def test_deleted_row_that_does_not_exist(self, index: Path) -> None:
+    def test_deleted_document_that_does_not_exist(self, index: Path) -> None:
         change(index / "index.sqlite", "INSERT INTO tombstones VALUES (10)")
-        self.refused(index, "deleted row is not among its 10 rows")
+        self.refused(index, "deleted document is not among its 10 documents")
 
     def test_missing_table(self, index: Path) -> None:
         change(index / "index.sqlite", "DROP TABLE segments")
@@ -833,11 +860,11 @@ class TestDamage:
 
     def test_damaged_document_of_an_unfinished_build_is_not_encoded(self, folder: Path) -> None:
         interrupted_build(folder, shards=1)
-        change(folder / "building.sqlite", "UPDATE documents SET text = 'z' WHERE row = 8")
+        change(folder / "building.sqlite", "UPDATE documents SET text = 'z' WHERE number = 8")
         with pytest.raises(CorruptIndexError, match="document 8 was altered"):
             build(folder)
 
-    def test_deleted_rows_are_counted_out(self, index: Path) -> None:
+    def test_deleted_documents_are_counted_out(self, index: Path) -> None:
         change(index / "index.sqlite", "INSERT INTO tombstones VALUES (2), (5)")
         with StoredIndex.open(index) as stored:
             assert stored.deleted == {2, 5}

@@ -15,16 +15,16 @@ SCORED_AT_ONCE = 1024
 
 
 def sample_pair_scores(
-    segments: Sequence[Vectors], *, pairs: int = 10_000, seed: int = 0
+    segments: Sequence[Vectors], documents: Rows, *, pairs: int = 10_000, seed: int = 0
 ) -> Vectors:
-    """Cosines of random pairs of different rows, float32 (pairs,), ascending.
+    """Cosines of random pairs of rows of different documents, float32 (pairs,), ascending.
 
-    ``segments`` are float32 (rows, dim) arrays of unit vectors. All pairs, each once, where there
-    are no more than ``pairs``; none where there are fewer than two rows. Equal seeds give equal
-    samples, however the rows are cut into segments.
+    ``segments`` are float32 (rows, dim) arrays of unit vectors; ``documents``, int64 (rows,) and
+    ascending, says which document each row is of. All pairs, each once, where the rows make no more
+    than ``pairs``; none where there are fewer than two documents. Equal seeds give equal samples,
+    however the rows are cut into segments.
     """
-    total = sum(len(segment) for segment in segments)
-    left, right = _pairs(total, pairs, np.random.default_rng(seed))
+    left, right = _pairs(documents, pairs, np.random.default_rng(seed))
     scores = np.empty(len(left), np.float32)
     for start in range(0, len(left), SCORED_AT_ONCE):
         part = slice(start, start + SCORED_AT_ONCE)
@@ -46,14 +46,20 @@ def percentile(score: float, sample: Vectors) -> float | None:
     return 100.0 * float(lower + not_higher) / (2 * len(sample))
 
 
-def _pairs(total: int, pairs: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Row numbers of the pairs, int64 (pairs,) each, never a row with itself."""
+def _pairs(documents: Rows, pairs: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Row numbers of the pairs, int64 (pairs,) each, never two rows of one document."""
+    total = len(documents)
     if total * (total - 1) // 2 <= pairs:
         left, right = np.triu_indices(total, k=1)
-        return left.astype(np.int64), right.astype(np.int64)
+        differ = documents[left] != documents[right]
+        return left[differ].astype(np.int64), right[differ].astype(np.int64)
+    if documents[0] == documents[-1]:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     left = rng.integers(0, total, pairs)
-    right = rng.integers(0, total - 1, pairs)
-    return left, right + (right >= left)  # the row itself is stepped over
+    first = np.searchsorted(documents, documents[left], side="left")
+    size = np.searchsorted(documents, documents[left], side="right") - first
+    right = rng.integers(0, total - size)
+    return left, right + size * (right >= first)  # the document itself is stepped over
 
 
 def _gather(segments: Sequence[Vectors], rows: Rows) -> Vectors:

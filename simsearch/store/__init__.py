@@ -13,22 +13,29 @@ A build works in ``building.sqlite`` and ends by renaming it to ``index.sqlite``
 holds the old index until the moment it holds the new one. A segment is on disk, whole, before a
 transaction names it; what no database names is garbage, and the next writer sweeps it.
 
+A row is a vector's number, through all segments; it stands for the document of the same number, or
+in an index built with ``chunk`` for what the row of ``chunks`` says. Deleting is by document.
+
 Trust: an index is data. Nothing in it is unpickled, imported or executed, file names in it can't
 lead out of the folder, and each segment and document is checked against its hash. The hashes find
 accidents; someone who can write the folder can also write matching hashes.
 """
 
 from simsearch.store.building import Shard
+from simsearch.store.chunks import Passage, Spans
 from simsearch.store.documents import IngestReport
-from simsearch.store.meta import BuildPlan, differing_fields
+from simsearch.store.meta import BuildPlan, Chunk, differing_fields
 from simsearch.store.reader import StoredIndex
 from simsearch.store.writer import IndexWriter
 
 __all__ = [
     "BuildPlan",
+    "Chunk",
     "IndexWriter",
     "IngestReport",
+    "Passage",
     "Shard",
+    "Spans",
     "StoredIndex",
     "differing_fields",
 ]

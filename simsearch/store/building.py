@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -13,8 +13,9 @@ import numpy as np
 
 from simsearch.corpus import Row, RowProblem
 from simsearch.index.background import sample_pair_scores
+from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_passages
 from simsearch.store.database import create_database, open_database, sqlite_errors, transaction
-from simsearch.store.documents import IngestReport, insert_rows, read_documents
+from simsearch.store.documents import IngestReport, insert_rows
 from simsearch.store.folder import (
     BUILDING,
     INDEX,
@@ -33,11 +34,12 @@ from simsearch.store.segments import (
     read_segments,
     write_segment,
 )
+from simsearch.store.truncation import insert_truncated, read_truncated
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Documents that are encoded and committed together: their texts, and the row of the first."""
+    """Texts that are encoded and committed together (documents or chunks), from this row on."""
 
     first_row: int
     texts: list[str]
@@ -48,8 +50,9 @@ def ingest(
     plan: BuildPlan,
     rows: Iterable[Row | RowProblem],
     on_error: Literal["stop", "skip"],
+    spans: Spans | None,
 ) -> IngestReport:
-    """Make the folder's ``building.sqlite``, with all documents in it and no vectors.
+    """Make the folder's ``building.sqlite``, with all documents and chunks in it and no vectors.
 
     It is filled under another name: after any exception, or a kill, there is no trace of it, and
     the ``building.sqlite`` of an earlier build is as it was.
@@ -62,6 +65,8 @@ def ingest(
             transaction(connection),
         ):
             report = insert_rows(connection, rows, on_error)
+            if spans is not None:
+                insert_chunks(connection, spans)
             save_meta(connection, _first_meta(plan))
         with disk_errors(building):
             remove_database(building)
@@ -86,7 +91,7 @@ def _first_meta(plan: BuildPlan) -> Meta:
         version=program_version(),
         stage="ingested",
         background=np.empty(0, np.float32),
-        truncated=0,
+        chunk=plan.chunk,
     )
 
 
@@ -106,39 +111,50 @@ class Building:
             self.segments = read_segments(self._connection, self._path)
             for segment in self.segments:
                 map_segment(folder, segment, self.meta.dim)
-            self.total = self._count()
+            chunked = self.meta.chunk is not None
+            self.chunks = read_chunks(self._connection, self._path, chunked=chunked)
+            read_truncated(self._connection, self._path, self.chunks.count)
         except BaseException:
             self._connection.close()
             raise
 
     @property
     def done(self) -> int:
-        """How many documents have vectors; the first without is the row of this number."""
+        """How many texts have vectors; the first without is the row of this number."""
         return sum(segment.rows for segment in self.segments)
 
+    @property
+    def total(self) -> int:
+        """How many texts there are: documents, or their chunks."""
+        return self.chunks.rows
+
     def shards(self, size: int) -> Iterator[Shard]:
-        """The documents without a vector, in row order, up to ``size`` at a time."""
+        """The texts without a vector, in row order, up to ``size`` at a time."""
         for first_row in range(self.done, self.total, size):
             rows = range(first_row, min(first_row + size, self.total))
-            documents = read_documents(self._connection, self._path, rows)
-            yield Shard(first_row, [document.text for document in documents])
+            passages = read_passages(self._connection, self._path, self.chunks, rows)
+            yield Shard(first_row, [passage.text for passage in passages])
 
-    def commit(self, shard: Shard, vectors: Vectors, truncated: int) -> None:
-        """Store the vectors, float32 (len(shard.texts), dim), of the next shard, durably."""
+    def commit(self, shard: Shard, vectors: Vectors, truncated: Mapping[int, int]) -> None:
+        """Store the vectors, float32 (len(shard.texts), dim), of the next shard, durably.
+
+        ``truncated`` has the positions in the shard of texts that were cut, and their tokens.
+        """
         if shard.first_row != self.done:
             raise ValueError(f"the shard begins at row {shard.first_row}; row {self.done} is next")
         check_vectors(vectors, len(shard.texts), self.meta.dim)
         segment = write_segment(self._folder, shard.first_row, vectors)
         with sqlite_errors(self._path), transaction(self._connection):
             insert_segment(self._connection, segment)
-            self.meta = replace(self.meta, truncated=self.meta.truncated + truncated)
-            save_meta(self._connection, self.meta)
+            for position, tokens in truncated.items():
+                document = int(self.chunks.documents[shard.first_row + position])
+                insert_truncated(self._connection, document, tokens)
         self.segments.append(segment)
 
-    def finish(self, generation: int) -> Meta:
+    def finish(self, generation: int) -> None:
         """Put the new index in the place of the old one, at one stroke; this object is closed."""
         if self.done != self.total:
-            raise ValueError(f"{self.done} of {self.total} documents have vectors; encode the rest")
+            raise ValueError(f"{self.done} of {self.total} texts have vectors; encode the rest")
         vectors = [map_segment(self._folder, segment, self.meta.dim) for segment in self.segments]
         meta = replace(
             self.meta,
@@ -146,7 +162,7 @@ class Building:
             created=_now(),
             version=program_version(),
             stage="finished",
-            background=sample_pair_scores(vectors),
+            background=sample_pair_scores(vectors, self.chunks.documents),
         )
         with sqlite_errors(self._path), transaction(self._connection):
             save_meta(self._connection, meta)
@@ -156,17 +172,10 @@ class Building:
             remove_side_files(index)  # of a damaged index: any other was rolled back when opened
             self._path.replace(index)
             sync_folder(self._folder)
-        return meta
 
     def close(self) -> None:
         """Close the database. Everything committed is on disk."""
         self._connection.close()
-
-    def _count(self) -> int:
-        with sqlite_errors(self._path):
-            count: int
-            (count,) = self._connection.execute("SELECT count(*) FROM documents").fetchone()
-        return count
 
 
 def _now() -> str:

@@ -11,15 +11,19 @@ from typing import Literal
 from simsearch.errors import CorruptIndexError, IndexBusyError, StoreError
 
 APPLICATION_ID = 0x53534958  # "SSIX", in the file's header: made by simsearch
-FORMAT = 1  # the header's user_version; a program reads its own and refuses newer ones
+FORMAT = 2  # the header's user_version; a program reads its own and refuses others
 
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    "CREATE TABLE documents (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL,"
-    " metadata TEXT NOT NULL, hash BLOB NOT NULL)",
+    "CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
+    " text TEXT NOT NULL, metadata TEXT NOT NULL, hash BLOB NOT NULL)",
+    # empty where every document has one vector
+    "CREATE TABLE chunks (row INTEGER PRIMARY KEY, document INTEGER NOT NULL,"
+    " start INTEGER NOT NULL, stop INTEGER NOT NULL)",
     "CREATE TABLE segments (name TEXT PRIMARY KEY, first_row INTEGER NOT NULL,"
     " rows INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE tombstones (row INTEGER PRIMARY KEY)",
+    "CREATE TABLE truncated (document INTEGER PRIMARY KEY, tokens INTEGER NOT NULL)",
+    "CREATE TABLE tombstones (document INTEGER PRIMARY KEY)",
 )
 _CACHE_KIB = 65_536  # ids come in random order; with SQLite's own 2 MB, inserting them is slow
 
@@ -44,7 +48,7 @@ def open_database(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """Open a database of ours. With "ro" nothing is ever written, not even beside it.
 
     With "rw" SQLite first rolls back what a killed process left half done. Raises
-    CorruptIndexError for another kind of file or a newer format, StoreError if it can't be read.
+    CorruptIndexError for another kind of file or another format, StoreError if it can't be read.
     """
     # before SQLite opens it: a database that isn't ours is left exactly as it is
     if not made_by_simsearch(path):
@@ -57,17 +61,25 @@ def open_database(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     try:
         with sqlite_errors(path):
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > FORMAT:
-            raise CorruptIndexError(
-                f"{path} has format {version}, and this version of simsearch reads format "
-                f"{FORMAT}; upgrade simsearch"
-            )
-        if version < FORMAT:
-            raise damaged(path, f"its format is {version}, which never existed")
+        if version != FORMAT:
+            raise _other_format(path, version)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _other_format(path: Path, version: int) -> CorruptIndexError:
+    if version < 1:
+        return damaged(path, f"its format is {version}, which never existed")
+    if version > FORMAT:
+        made, remedy = "a later", "upgrade simsearch"
+    else:
+        made, remedy = "an earlier", "build the index again with --replace"
+    return CorruptIndexError(
+        f"{path} was made by {made} version of simsearch: it has format {version}, and this "
+        f"version reads format {FORMAT}; {remedy}"
+    )
 
 
 def made_by_simsearch(path: Path) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,7 +34,7 @@ def insert_rows(
     rows: Iterable[Row | RowProblem],
     on_error: Literal["stop", "skip"],
 ) -> IngestReport:
-    """Number the rows from 0 and insert them, inside the caller's transaction.
+    """Number the documents from 0 and insert them, inside the caller's transaction.
 
     A row without an id gets ``content_id(text)``; a repeat gets it with ``-2``, ``-3`` and so on.
     An own id that is taken is a problem of its row. Rows with problems are left out with "skip".
@@ -43,7 +43,7 @@ def insert_rows(
     Memory doesn't grow with the corpus: what has to be remembered is in temporary tables, which end
     with the connection.
     """
-    connection.execute("CREATE TEMP TABLE origins (row INTEGER PRIMARY KEY, path BLOB, line)")
+    connection.execute("CREATE TEMP TABLE origins (number INTEGER PRIMARY KEY, path BLOB, line)")
     connection.execute("CREATE TEMP TABLE repeats (id TEXT PRIMARY KEY, count INTEGER)")
     documents = skipped = 0
     problems: list[str] = []
@@ -112,27 +112,32 @@ def _next_repeat(connection: sqlite3.Connection, base: str) -> int:
 
 def _origin(connection: sqlite3.Connection, id_: str) -> tuple[Path, int]:
     path, line = connection.execute(
-        "SELECT path, line FROM origins JOIN documents USING (row) WHERE id = ?", (id_,)
+        "SELECT path, line FROM origins JOIN documents USING (number) WHERE id = ?", (id_,)
     ).fetchone()
     return Path(os.fsdecode(path)), line
 
 
-def read_documents(
-    connection: sqlite3.Connection, path: Path, rows: Iterable[int]
-) -> Iterator[Document]:
-    """The documents with these row numbers, in this order.
+def count_documents(connection: sqlite3.Connection, path: Path) -> int:
+    """How many documents there are. CorruptIndexError unless they are numbered from 0, all."""
+    with sqlite_errors(path):
+        count, first, last = connection.execute(
+            "SELECT count(*), min(number), max(number) FROM documents"
+        ).fetchone()
+    if (first, last) != (0, count - 1):
+        raise damaged(path, f"it has {count} documents, numbered from {first} to {last}")
+    found: int = count
+    return found
 
-    CorruptIndexError for one that is missing or isn't what was written (by its hash).
+
+def read_document(connection: sqlite3.Connection, path: Path, number: int) -> Document:
+    """The document with this number.
+
+    CorruptIndexError if it is missing or isn't what was written (by its hash).
     """
-    for row in rows:
-        with sqlite_errors(path):
-            record = connection.execute(
-                "SELECT id, text, metadata, hash FROM documents WHERE row = ?", (int(row),)
-            ).fetchone()
-        yield _checked(path, int(row), record)
-
-
-def _checked(path: Path, row: int, record: tuple[str, str, str, bytes] | None) -> Document:
+    with sqlite_errors(path):
+        record = connection.execute(
+            "SELECT id, text, metadata, hash FROM documents WHERE number = ?", (number,)
+        ).fetchone()
     if record is not None:
         id_, text, metadata, digest = record
         try:
@@ -141,7 +146,7 @@ def _checked(path: Path, row: int, record: tuple[str, str, str, bytes] | None) -
                 return document
         except (TypeError, ValueError):  # altered into something that isn't even JSON
             pass
-    raise damaged(path, f"document {row} {'is missing' if record is None else 'was altered'}")
+    raise damaged(path, f"document {number} {'is missing' if record is None else 'was altered'}")
 
 
 def _document_hash(document: Document) -> bytes:

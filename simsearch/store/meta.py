@@ -16,6 +16,9 @@ import numpy.typing as npt
 from simsearch.encoder import fingerprint
 from simsearch.store.database import damaged, sqlite_errors
 
+Chunk = tuple[int, int]
+"""The most tokens of a chunk, and how many of them consecutive chunks share."""
+
 
 @dataclass(frozen=True)
 class BuildPlan:
@@ -23,7 +26,8 @@ class BuildPlan:
 
     ``inputs`` is a hash of the corpus files and how they are read, ``identity`` and ``fingerprint``
     are the encoder's, ``settings`` (JSON values) say how to load it again, ``dim`` is the length of
-    its vectors.
+    its vectors. ``chunk`` is (tokens, overlap) of the pieces that documents are cut into, or
+    ``None`` where a vector is a whole document.
     """
 
     inputs: str
@@ -31,14 +35,15 @@ class BuildPlan:
     fingerprint: str
     settings: Mapping[str, Any]
     dim: int
+    chunk: Chunk | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Meta:
-    """The ``meta`` table, one row a field. ``stage`` is "finished" once every row has a vector.
+    """The ``meta`` table, one row a field. ``stage`` is "finished" once every text has a vector.
 
     ``background`` is float32, ascending: see ``index.background``. ``created`` is ISO 8601, UTC.
-    ``truncated`` counts the texts that were longer than the encoder takes.
+    ``chunk`` is that of the plan.
     """
 
     generation: int
@@ -52,18 +57,20 @@ class Meta:
     version: str
     stage: Literal["ingested", "finished"]
     background: npt.NDArray[np.float32]
-    truncated: int
+    chunk: Chunk | None
 
 
-_JSON_FIELDS = {"identity", "settings"}
-_INTEGERS = {"generation", "dim", "truncated"}
+_JSON_FIELDS = {"identity", "settings", "chunk"}
+_INTEGERS = {"generation", "dim"}
 
 
 def save_meta(connection: sqlite3.Connection, meta: Meta) -> None:
     """Write every field, inside the caller's transaction."""
     values: dict[str, object] = {field.name: getattr(meta, field.name) for field in fields(Meta)}
     for name in _JSON_FIELDS:
-        values[name] = json.dumps(dict(getattr(meta, name)), ensure_ascii=False)
+        value = getattr(meta, name)
+        plain = dict(value) if isinstance(value, Mapping) else value
+        values[name] = json.dumps(plain, ensure_ascii=False)
     values["background"] = meta.background.astype("<f4").tobytes()
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
@@ -97,10 +104,20 @@ def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
         try:
             parsed = json.loads(value)
         except ValueError:
-            parsed = None
-        if isinstance(parsed, dict):
+            parsed = value  # which is none of these
+        if name == "chunk":
+            if parsed is None or _is_chunk(parsed):
+                return parsed and tuple(parsed)
+        elif isinstance(parsed, dict):
             return parsed
     raise damaged(path, f"{name!r} in its table meta is not of the right type")
+
+
+def _is_chunk(value: object) -> bool:
+    if not isinstance(value, list) or [type(number) for number in value] != [int, int]:
+        return False
+    tokens, overlap = value
+    return bool(0 <= overlap < tokens)
 
 
 def plan_differences(meta: Meta, plan: BuildPlan) -> list[str]:
@@ -108,9 +125,15 @@ def plan_differences(meta: Meta, plan: BuildPlan) -> list[str]:
     lines = [] if meta.inputs == plan.inputs else ["the corpus (its files or columns)"]
     lines += differing_fields(meta.identity, plan.identity)
     lines += differing_fields(meta.settings, plan.settings)
+    if meta.chunk != plan.chunk:
+        lines.append(f"chunk: index {_chunk_words(meta.chunk)}, given {_chunk_words(plan.chunk)}")
     if not lines and meta.dim != plan.dim:
         lines.append(f"dim: index {meta.dim}, given {plan.dim}")
     return list(dict.fromkeys(lines))  # a setting may be a field of the identity as well
+
+
+def _chunk_words(chunk: Chunk | None) -> str:
+    return "none" if chunk is None else f"{chunk[0]} tokens with an overlap of {chunk[1]}"
 
 
 def differing_fields(index: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

@@ -10,21 +10,22 @@ from types import TracebackType
 from typing import Any
 
 from simsearch.errors import IndexNotFoundError, StoreError, UnfinishedIndexError
-from simsearch.records import Document
+from simsearch.store.chunks import Passage, read_chunks, read_passages
 from simsearch.store.database import damaged, open_database, sqlite_errors
-from simsearch.store.documents import read_documents
 from simsearch.store.folder import BUILDING, INDEX
 from simsearch.store.meta import load_meta
 from simsearch.store.segments import map_segment, read_segments
+from simsearch.store.truncation import read_truncated
 
 
 class StoredIndex:
     """Documents and vectors of a finished index. Its methods may be called from several threads.
 
-    ``segments`` are float32 (rows, dim) arrays, memory-mapped, in row order; ``deleted`` holds the
-    row numbers that no answer may contain; ``count`` is the number of documents that are left.
-    ``background`` (float32, ascending) is the sample for ``index.background.percentile``. The other
-    attributes are those of the build: see ``BuildPlan``.
+    ``segments`` are float32 (rows, dim) arrays, memory-mapped, in row order; ``chunks`` says which
+    document each row stands for, by its number. ``deleted`` are the documents that no answer may
+    contain, ``truncated`` those whose end is in no vector; ``count`` is the number of documents
+    that are left. ``background`` (float32, ascending) is the sample for
+    ``index.background.percentile``. The other attributes are those of the build: see ``BuildPlan``.
     """
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
@@ -43,10 +44,13 @@ class StoredIndex:
         self.background = meta.background
         self._files = read_segments(connection, path)
         self.rows = sum(segment.rows for segment in self._files)
-        self.deleted = _read_deleted(connection, path, self.rows)
-        _check_documents(connection, path, self.rows)
+        self.chunks = read_chunks(connection, path, chunked=meta.chunk is not None)
+        if self.chunks.rows != self.rows:
+            raise damaged(path, f"it has {self.chunks.rows} texts and {self.rows} vectors")
+        self.truncated = read_truncated(connection, path, self.chunks.count)
+        self.deleted = _read_deleted(connection, path, self.chunks.count)
         self.segments = [map_segment(folder, segment, meta.dim) for segment in self._files]
-        self.count = self.rows - len(self.deleted)
+        self.count = self.chunks.count - len(self.deleted)
         self._connection = connection
         self._lock = threading.Lock()
 
@@ -75,28 +79,30 @@ class StoredIndex:
                 if path.is_file() and _stamp(path) == before:
                     raise
 
-    def ids(self, rows: Sequence[int]) -> list[str]:
-        """The ids of the documents with these row numbers, in the order asked."""
+    def ids(self, documents: Sequence[int]) -> list[str]:
+        """The ids of the documents with these numbers, in the order asked."""
         found = []
         with self._lock, sqlite_errors(self.folder / INDEX):
-            for row in rows:
+            for number in documents:
                 record = self._connection.execute(
-                    "SELECT id FROM documents WHERE row = ?", (int(row),)
+                    "SELECT id FROM documents WHERE number = ?", (int(number),)
                 ).fetchone()
                 if record is None:
-                    raise damaged(self.folder / INDEX, f"document {row} is missing")
+                    raise damaged(self.folder / INDEX, f"document {number} is missing")
                 found.append(record[0])
         return found
 
-    def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents with these row numbers, in the order asked, each checked by its hash."""
+    def passages(self, rows: Sequence[int]) -> list[Passage]:
+        """What these rows stand for, in the order asked, each document checked by its hash."""
         with self._lock:
-            return list(read_documents(self._connection, self.folder / INDEX, rows))
+            path = self.folder / INDEX
+            return list(read_passages(self._connection, path, self.chunks, rows))
 
     def info(self) -> dict[str, Any]:
         """The facts, as JSON values. ``bytes`` is what the database and the segments take on disk.
 
-        ``recall_at_10`` is 1.0 because a flat index compares every row.
+        ``recall_at_10`` is 1.0 because a flat index compares every row. ``chunks`` is the number of
+        vectors on disk, ``truncated`` that of the documents whose end is in none of them.
         """
         meta = self._meta
         size = (self.folder / INDEX).stat().st_size + sum(file.bytes for file in self._files)
@@ -112,7 +118,9 @@ class StoredIndex:
             "pooling": meta.settings.get("pooling"),
             "segments": len(self._files),
             "created": meta.created,
-            "truncated": meta.truncated,
+            "chunk": None if meta.chunk is None else list(meta.chunk),
+            "chunks": self.rows,
+            "truncated": len(self.truncated),
         }
 
     def close(self) -> None:
@@ -137,20 +145,13 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read_deleted(connection: sqlite3.Connection, path: Path, rows: int) -> frozenset[int]:
+def _read_deleted(connection: sqlite3.Connection, path: Path, documents: int) -> frozenset[int]:
     with sqlite_errors(path):
-        deleted = frozenset(row for (row,) in connection.execute("SELECT row FROM tombstones"))
-    if any(not 0 <= row < rows for row in deleted):
-        raise damaged(path, f"a deleted row is not among its {rows} rows")
+        records = connection.execute("SELECT document FROM tombstones").fetchall()
+    deleted = frozenset(number for (number,) in records)
+    if any(not 0 <= number < documents for number in deleted):
+        raise damaged(path, f"a deleted document is not among its {documents} documents")
     return deleted
-
-
-def _check_documents(connection: sqlite3.Connection, path: Path, rows: int) -> None:
-    """Documents have the row numbers 0 to rows - 1, all of them, as the vectors have."""
-    with sqlite_errors(path):
-        found = connection.execute("SELECT count(*), min(row), max(row) FROM documents").fetchone()
-    if found != (rows, 0, rows - 1):
-        raise damaged(path, f"it has {found[0]} documents and {rows} vectors")
 
 
 def _no_index(folder: Path) -> StoreError:
@@ -175,9 +176,11 @@ def _progress(folder: Path) -> str:
         try:
             done = sum(segment.rows for segment in read_segments(connection, path))
             with sqlite_errors(path):
-                (total,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+                (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+                (chunks,) = connection.execute("SELECT count(*) FROM chunks").fetchone()
         finally:
             connection.close()
     except StoreError:
         return ""
-    return f" ({done} of {total} documents encoded)"
+    of = f"{chunks} chunks" if chunks else f"{documents} documents"
+    return f" ({done} of {of} encoded)"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -14,11 +12,13 @@ from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD, fingerprint
 from simsearch.errors import CorruptIndexError, StoreError
 from simsearch.store.building import Building, Shard, ingest
-from simsearch.store.database import FORMAT, made_by_simsearch, open_database
+from simsearch.store.chunks import Spans
+from simsearch.store.database import made_by_simsearch, open_database
 from simsearch.store.documents import IngestReport
-from simsearch.store.folder import BUILDING, INDEX, MANIFEST, FolderLock, sweep, write_whole
-from simsearch.store.meta import BuildPlan, Meta, load_meta, plan_differences
-from simsearch.store.segments import Segment, Vectors, read_segments
+from simsearch.store.facts import Facts, read_facts, write_manifest
+from simsearch.store.folder import BUILDING, INDEX, FolderLock, sweep
+from simsearch.store.meta import BuildPlan, plan_differences
+from simsearch.store.segments import Vectors, read_segments
 
 
 class IndexWriter:
@@ -34,20 +34,18 @@ class IndexWriter:
                     writer.commit(shard, encoder.encode(shard.texts))
                 writer.finish()
 
-    ``finished``: the folder holds an index of this very plan. ``ingested``: the documents are
-    stored, in this run or an interrupted one. ``done`` of ``total`` documents have vectors;
-    ``truncated`` of their texts were longer than the encoder takes.
+    ``finished``: the folder holds an index of this very plan, and ``facts`` tells of it.
+    ``ingested``: the documents are stored, in this run or an interrupted one. ``done`` of ``total``
+    texts (documents, or the chunks of them if the plan has ``chunk``) have vectors.
     """
 
     def __init__(self, folder: Path, plan: BuildPlan, lock: FolderLock) -> None:
         """For ``open``, which holds the lock."""
         self.folder = folder
-        self.finished = False
-        self.total = 0
         self._plan = plan
         self._lock = lock
         self._generation = 1
-        self._truncated = 0
+        self._facts: Facts | None = None
         self._building: Building | None = None
 
     @classmethod
@@ -76,42 +74,51 @@ class IndexWriter:
         return writer
 
     @property
+    def finished(self) -> bool:
+        """Whether the folder holds an index of this plan."""
+        return self._facts is not None
+
+    @property
+    def facts(self) -> Facts:
+        """The facts of the finished index."""
+        if self._facts is None:
+            raise ValueError(f"{self.folder}: the index is not finished")
+        return self._facts
+
+    @property
     def ingested(self) -> bool:
         """Whether the documents are stored."""
         return self.finished or self._building is not None
 
     @property
     def done(self) -> int:
-        """How many documents have vectors on disk."""
-        if self._building is not None:
-            return self._building.done
-        return self.total if self.finished else 0
+        """How many texts have vectors on disk."""
+        return self._under_way().done if self._facts is None else self._facts.rows
 
     @property
-    def truncated(self) -> int:
-        """How many of the texts that have vectors were longer than the encoder takes."""
-        return self._truncated if self._building is None else self._building.meta.truncated
+    def total(self) -> int:
+        """How many texts there are."""
+        return self._under_way().total if self._facts is None else self._facts.rows
 
     def _read_finished(self, replace: bool) -> None:
         path = self.folder / INDEX
         try:
             with closing(open_database(path, "rw")) as connection:
-                meta = load_meta(connection, path)
-                segments = read_segments(connection, path)
+                facts = read_facts(connection, path)
         except CorruptIndexError:
             if not replace or not made_by_simsearch(path):
                 raise
             return  # too damaged to answer; a new one takes its place
-        self._generation = meta.generation + 1
+        self._generation = facts.meta.generation + 1
         if replace:
             return
-        if differences := plan_differences(meta, self._plan):
+        if differences := plan_differences(facts.meta, self._plan):
             raise StoreError(
                 f"{self.folder} holds a finished index of something else, which differs in:"
                 f"{_listed(differences)}\nBuild anew with --replace, or give another --index DIR; "
                 "`simsearch add`, to put more documents into an index, is still to come"
             )
-        self._set_finished(meta, segments)
+        self._set_finished(facts)
 
     def _read_building(self, replace: bool) -> None:
         path = self.folder / BUILDING
@@ -124,7 +131,6 @@ class IndexWriter:
         differences = plan_differences(building.meta, self._plan)
         if not differences:
             self._building = building
-            self.total = building.total
             return
         building.close()
         if not replace:
@@ -135,47 +141,58 @@ class IndexWriter:
             )
 
     def ingest(
-        self, rows: Iterable[Row | RowProblem], *, on_error: Literal["stop", "skip"]
+        self,
+        rows: Iterable[Row | RowProblem],
+        *,
+        on_error: Literal["stop", "skip"],
+        spans: Spans | None = None,
     ) -> IngestReport:
         """Store the documents, all of them or, after any exception, nothing.
 
+        ``spans`` says where to cut their texts, if the plan has ``chunk``; it gets some at a time.
         Rows that can't be used, or whose own id is taken, are left out with ``on_error="skip"``.
         With "stop" they are all read, and then raise CorpusError; so does a corpus without any
         document.
         """
         if self.ingested:
             raise ValueError(f"{self.folder} has its documents already")
-        report = ingest(self.folder, self._plan, rows, on_error)
+        if (spans is None) != (self._plan.chunk is None):
+            raise ValueError(f"the plan's chunk is {self._plan.chunk}, but spans is {spans}")
+        report = ingest(self.folder, self._plan, rows, on_error, spans)
         self._building = Building(self.folder)
-        self.total = self._building.total
         self._sweep()  # the segments of another plan's build, now given up
         return report
 
     def pending_shards(self, size: int = SHARD) -> Iterator[Shard]:
-        """The documents without a vector, in row order, up to ``size`` at a time.
+        """The texts without a vector, in row order, up to ``size`` at a time.
 
         Shards are cut at multiples of ``size``, so a resumed build cuts where an uninterrupted one
         does (as long as ``size`` is the same).
         """
         return self._under_way().shards(size)
 
-    def commit(self, shard: Shard, vectors: Vectors, truncated: int = 0) -> None:
+    def commit(
+        self, shard: Shard, vectors: Vectors, truncated: Mapping[int, int] | None = None
+    ) -> None:
         """Store the vectors, float32 (len(shard.texts), dim), of the next shard, durably.
 
-        ``truncated`` is how many of its texts were longer than the encoder takes. Raises ValueError
-        if they are not unit vectors of that shape, or another shard is next.
+        ``truncated`` names its texts that were longer than the encoder takes: their positions in
+        ``shard.texts``, and how many tokens they have. Raises ValueError if they are not unit
+        vectors of that shape, or another shard is next.
         """
-        self._under_way().commit(shard, vectors, truncated)
+        self._under_way().commit(shard, vectors, truncated or {})
 
     def finish(self) -> None:
         """Put the new index in the place of the old one, at one stroke.
 
-        Raises ValueError if documents without vectors are left.
+        Raises ValueError if texts without vectors are left.
         """
-        building = self._under_way()
-        meta = building.finish(self._generation)
+        self._under_way().finish(self._generation)
         self._building = None
-        self._set_finished(meta, building.segments)
+        path = self.folder / INDEX
+        with closing(open_database(path, "ro")) as connection:
+            facts = read_facts(connection, path)
+        self._set_finished(facts)
         self._sweep()
 
     def close(self) -> None:
@@ -190,11 +207,9 @@ class IndexWriter:
             raise ValueError(f"{self.folder}: no build is under way; `ingest` begins one")
         return self._building
 
-    def _set_finished(self, meta: Meta, segments: list[Segment]) -> None:
-        self.finished = True
-        self.total = sum(segment.rows for segment in segments)
-        self._truncated = meta.truncated
-        _write_manifest(self.folder, meta, segments)
+    def _set_finished(self, facts: Facts) -> None:
+        self._facts = facts
+        write_manifest(self.folder, facts)
 
     def _sweep(self) -> None:
         """Remove our garbage, if it is certain what isn't: a damaged database names nothing."""
@@ -218,22 +233,6 @@ class IndexWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _write_manifest(folder: Path, meta: Meta, segments: list[Segment]) -> None:
-    facts = asdict(meta)
-    del facts["background"]
-    manifest = {
-        "note": "A copy for people. simsearch reads index.sqlite and never this file.",
-        "format": FORMAT,
-        "count": sum(segment.rows for segment in segments),
-        **facts,
-        "segments": [asdict(segment) for segment in segments],
-    }
-    content = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
-    path = folder / MANIFEST
-    if not path.is_file() or path.read_bytes() != content:
-        write_whole(path, content)
 
 
 def _listed(lines: list[str]) -> str:

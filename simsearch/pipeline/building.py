@@ -1,0 +1,168 @@
+"""Build an index: corpus to documents, chunks, vectors, one after the other and resumably."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsearch.config import EncoderSettings, OnError, corpus_settings
+from simsearch.corpus import hash_inputs, read_corpus
+from simsearch.encoder import Encoder
+from simsearch.errors import CorpusError, SettingsError
+from simsearch.pipeline.opening import load_encoder
+from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.store import BuildPlan, Chunk, IndexWriter, Spans
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    ``documents`` are in the index, as ``chunks`` vectors (as many, where documents are not cut into
+    chunks); ``skipped`` rows are not, and ``problems`` says why for the first of them.
+    ``truncated`` documents were longer than the ``max_length`` tokens that the encoder takes;
+    ``truncated_documents`` has (id, tokens) of the first of them. ``changed`` is false where the
+    folder held this very index already; ``resumed`` vectors were from an interrupted build.
+    """
+
+    folder: Path
+    documents: int
+    chunks: int
+    skipped: int
+    problems: tuple[str, ...]
+    truncated: int
+    truncated_documents: tuple[tuple[str, int], ...]
+    max_length: int
+    resumed: int
+    changed: bool
+
+
+def build(
+    corpus: str | Path | Sequence[str | Path],
+    index: str | Path | None = None,
+    *,
+    encoder: EncoderSettings | SentenceEncoder | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "stop",
+    chunk: Sequence[int] | int | None = None,
+    replace: bool = False,
+    progress: OnProgress | None = None,
+) -> BuildReport:
+    """Build an index of the corpus files in ``index`` (default: indexes/<first file's stem>).
+
+    ``chunk``, (tokens, overlap), cuts each document into chunks of at most so many tokens, of which
+    consecutive ones share ``overlap``; each has its own vector, and a document is found by the best
+    of its chunks. Without, what is longer than the encoder takes is cut off.
+
+    An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
+    Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
+    StoreError if the folder holds something else and ``replace`` is not set, CheckpointError and
+    SettingsError for encoder or ``chunk``. After any error the folder holds what it held before.
+    """
+    paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
+    if not paths:
+        raise CorpusError("no corpus file was given; give at least one")
+    settings = corpus_settings({"on_error": on_error, "chunk": chunk}, "build")
+    folder = Path(index) if index is not None else default_index(paths)
+    columns = {"text_column": text_column, "id_column": id_column}
+    inputs = hash_inputs(paths, **columns)
+    if not isinstance(encoder, SentenceEncoder):
+        encoder = load_encoder(encoder or EncoderSettings())
+    _check_chunk(settings.chunk, encoder)
+    plan = BuildPlan(
+        inputs=f"{inputs} {on_error}",
+        identity=encoder.identity,
+        fingerprint=encoder.fingerprint,
+        settings=_reopening(encoder),
+        dim=encoder.dim,
+        chunk=settings.chunk,
+    )
+    with IndexWriter.open(folder, plan, replace=replace) as writer:
+        skipped, problems, resumed = 0, tuple[str, ...](), 0
+        changed = not writer.finished
+        if changed:
+            if not writer.ingested:
+                rows, spans = read_corpus(paths, **columns), _spans(settings.chunk, encoder)
+                report = writer.ingest(rows, on_error=on_error, spans=spans)
+                skipped, problems = report.skipped, report.problems
+            resumed = writer.done
+            _encode_pending(writer, encoder, progress)
+            writer.finish()
+        return BuildReport(
+            folder=folder,
+            documents=writer.facts.documents,
+            chunks=writer.facts.rows,
+            skipped=skipped,
+            problems=problems,
+            truncated=writer.facts.truncation.documents,
+            truncated_documents=writer.facts.truncation.first,
+            max_length=encoder.max_length,
+            resumed=resumed,
+            changed=changed,
+        )
+
+
+def _check_chunk(chunk: Chunk | None, encoder: Encoder) -> None:
+    """SettingsError if so many tokens don't fit into the encoder beside its own."""
+    if chunk is None:
+        return
+    tokens, _ = chunk
+    room = encoder.max_length - encoder.token_counts([""])[0]
+    if tokens > room:
+        raise SettingsError(
+            f"chunk is {tokens} tokens, and the encoder takes {encoder.max_length}, its special "
+            f"tokens and prompt included; give {room} at most"
+        )
+
+
+def _spans(chunk: Chunk | None, encoder: Encoder) -> Spans | None:
+    """What cuts texts into chunks, if they are to be cut."""
+    if chunk is None:
+        return None
+    tokens, overlap = chunk
+    return lambda texts: encoder.spans(texts, tokens, overlap)
+
+
+def _encode_pending(
+    writer: IndexWriter, encoder: SentenceEncoder, progress: OnProgress | None
+) -> None:
+    advance = counting(progress, writer.done, writer.total)
+    for shard in writer.pending_shards():
+        before = encoder.truncated
+        vectors = encoder.encode(shard.texts, progress=advance)
+        cut = _truncated(encoder, shard.texts) if encoder.truncated > before else {}
+        writer.commit(shard, vectors, cut)
+
+
+def _truncated(encoder: Encoder, texts: Sequence[str]) -> dict[int, int]:
+    """The positions of the texts that the encoder cuts, and how many tokens they have."""
+    counts = enumerate(encoder.token_counts(texts))
+    return {i: tokens for i, tokens in counts if tokens > encoder.max_length}
+
+
+def default_index(corpus: Sequence[Path]) -> Path:
+    """``indexes/<stem of the first file>``: ``faq.csv.gz`` goes to ``indexes/faq``."""
+    name = corpus[0].name.removesuffix(".gz")
+    return Path("indexes") / Path(name).stem
+
+
+def _reopening(encoder: SentenceEncoder) -> dict[str, Any]:
+    """What an index keeps so that a query can load the same encoder again."""
+    source = encoder.whitening.source if encoder.whitening else None
+    if encoder.whitening and not source:
+        raise SettingsError(
+            "the encoder's whitening is in no file, so a query could not find it again; save it, "
+            "and load the encoder with whitening=PATH"
+        )
+    return {
+        "model": encoder.checkpoint.reference,
+        **encoder.checkpoint.overrides,
+        "pooling": encoder.pooling.name,
+        "layers": list(encoder.pooling.layers) or None,
+        "whitening": str(source) if source else None,
+        "dim": encoder.dim if source else None,
+    }

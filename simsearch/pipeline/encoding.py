@@ -1,0 +1,79 @@
+"""Encode files: to an array of vectors, or to a whitening fitted on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simsearch.config import CorpusSettings, OnError
+from simsearch.corpus import Row, RowProblem, read_corpus
+from simsearch.encoder import Vectors
+from simsearch.errors import CorpusError
+from simsearch.files import check_new_file, new_file
+from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.readers import text_lines
+from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.whitening import Whitening
+
+
+def fit_whitening(
+    encoder: SentenceEncoder,
+    corpus: Sequence[str | Path],
+    settings: CorpusSettings,
+    progress: OnProgress | None = None,
+) -> Whitening:
+    """Fit a whitening on the texts of corpus files. Raises CorpusError as ``build`` does."""
+    rows = read_corpus(
+        [Path(p) for p in corpus],
+        text_column=settings.text_column,
+        id_column=settings.id_column,
+    )
+    return encoder.fit_whitening(_texts(rows, settings.on_error), counting(progress, 0, None))
+
+
+def _texts(rows: Iterable[Row | RowProblem], on_error: OnError) -> Iterator[str]:
+    for row in rows:
+        if isinstance(row, Row):
+            yield row.text
+        elif on_error == "stop":
+            raise CorpusError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
+
+
+def encode_file(
+    encoder: SentenceEncoder, path: Path, out: Path, progress: OnProgress | None = None
+) -> int:
+    """Encode a text file line by line, empty lines included, into an ``.npy`` file.
+
+    ``out`` holds float32 unit rows (lines, dim), all of them or, after any error, what it held
+    before. Returns the number of lines. Raises CorpusError for a file that is not UTF-8 text.
+    """
+    check_new_file(out)
+    if not path.is_file():
+        raise CorpusError(f"{path}: not a file; write the lines to one, since it is read twice")
+    count = sum(1 for _ in text_lines(path))
+    done = 0
+    with _new_array(out, (count, encoder.dim)) as rows:
+        advance = counting(progress, 0, count)
+        for vectors in encoder.encode_stream(text_lines(path), progress=advance):
+            rows[done : done + len(vectors)] = vectors
+            done += len(vectors)
+        if done != count:
+            raise CorpusError(f"{path}: had {count} lines, then {done}; leave it alone meanwhile")
+    return count
+
+
+@contextlib.contextmanager
+def _new_array(path: Path, shape: tuple[int, int]) -> Iterator[Vectors]:
+    """A float32 array to fill, which becomes the ``.npy`` file ``path`` when all went well."""
+    with new_file(path) as aside:
+        if shape[0]:
+            rows = np.lib.format.open_memmap(aside, "w+", np.float32, shape)
+            yield rows
+            rows.flush()
+        else:  # which cannot be mapped into memory
+            with aside.open("wb") as file:
+                np.save(file, np.empty(shape, np.float32))
+            yield np.empty(shape, np.float32)

@@ -1,0 +1,71 @@
+"""Open what was built: an encoder by its settings, an index with its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simsearch.config import EncoderSettings, encoder_settings
+from simsearch.errors import CheckpointError
+from simsearch.search import Searcher
+from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.store import StoredIndex
+
+
+def load_encoder(settings: EncoderSettings, *, offline: bool = False) -> SentenceEncoder:
+    """The encoder that the settings describe; with ``offline`` nothing is downloaded."""
+    return SentenceEncoder.load(
+        settings.model,
+        family=settings.family,
+        lower_case=settings.lower_case,
+        strip_accents=settings.strip_accents,
+        max_length=settings.max_length,
+        offline=offline,
+        pooling=settings.pooling,
+        layers=settings.layers,
+        whitening=settings.whitening,
+        dim=settings.dim,
+        precision=settings.precision,
+        runtime=settings.runtime,
+    )
+
+
+def open_index(
+    folder: str | Path,
+    *,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Searcher:
+    """Open a finished index for queries, with the encoder that it was built with.
+
+    ``overrides`` are encoder settings to use instead of the stored ones (a checkpoint that has
+    moved, another runtime). Raises the StoreErrors of the folder, and EncoderMismatchError if the
+    encoder is not the one of the index.
+    """
+    stored = StoredIndex.open(Path(folder))
+    try:
+        if encoder is None:
+            encoder = _stored_encoder(stored, overrides or {})
+        return Searcher(encoder, stored)
+    except BaseException:
+        stored.close()
+        raise
+
+
+def _stored_encoder(stored: StoredIndex, overrides: Mapping[str, Any]) -> SentenceEncoder:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    kept = dict(stored.settings)
+    if "pooling" in given:
+        kept["layers"] = None  # they belong to the stored pooling
+    settings = encoder_settings({**kept, **given}, str(stored.folder))
+    try:
+        # who opens an index has not asked for a download
+        return load_encoder(settings, offline="model" not in given)
+    except CheckpointError as error:
+        if "model" in given:
+            raise
+        raise CheckpointError(
+            f"{error}\n{stored.folder} was built with that checkpoint; if it has moved, name its "
+            "place with --model"
+        ) from None

@@ -1,0 +1,59 @@
+"""What is told about a finished index: its facts, and ``manifest.json`` with a copy of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from simsearch.store.database import FORMAT
+from simsearch.store.documents import count_documents
+from simsearch.store.folder import MANIFEST, write_whole
+from simsearch.store.meta import Meta, load_meta
+from simsearch.store.segments import Segment, read_segments
+from simsearch.store.truncation import Truncation, read_truncation
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the database of an index says, without what only a search needs."""
+
+    meta: Meta
+    segments: list[Segment]
+    documents: int
+    truncation: Truncation
+
+    @property
+    def rows(self) -> int:
+        """How many vectors there are."""
+        return sum(segment.rows for segment in self.segments)
+
+
+def read_facts(connection: sqlite3.Connection, path: Path) -> Facts:
+    """Read them. CorruptIndexError for what is missing or isn't what it must be."""
+    return Facts(
+        meta=load_meta(connection, path),
+        segments=read_segments(connection, path),
+        documents=count_documents(connection, path),
+        truncation=read_truncation(connection, path),
+    )
+
+
+def write_manifest(folder: Path, facts: Facts) -> None:
+    """Write the copy for people, unless it is there."""
+    shown = asdict(facts.meta)
+    del shown["background"]
+    manifest = {
+        "note": "A copy for people. simsearch reads index.sqlite and never this file.",
+        "format": FORMAT,
+        "count": facts.documents,
+        "chunks": facts.rows,
+        **shown,
+        "truncated": facts.truncation.documents,
+        "segments": [asdict(segment) for segment in facts.segments],
+    }
+    content = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
+    path = folder / MANIFEST
+    if not path.is_file() or path.read_bytes() != content:
+        write_whole(path, content)
