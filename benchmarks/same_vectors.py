@@ -86,7 +86,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     texts = _corpus_texts() if arguments.texts is None else _file_texts(arguments.texts)
     peer_python = arguments.peer_python
-    model_dir = arguments.model_dir or Path(_run(peer_python, FIND_MODEL).strip())
+    model_dir = arguments.model_dir or Path(run_python(peer_python, FIND_MODEL).strip())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         peer = _peer(peer_python, model_dir, texts, folder)
@@ -96,11 +96,11 @@ def main() -> int:
         os.environ["SIMSEARCH_CACHE"] = str(folder / "cache of the Hugging Face layout")
         encoder = SentenceEncoder.load(model_dir, precision="float32")
         encoder.save(saved)
-        _progress("encoding: Hugging Face layout")
+        progress("encoding: Hugging Face layout")
         first = _encode(model_dir, texts)
         os.environ["SIMSEARCH_CACHE"] = str(folder / "cache of the Google layout")
         fingerprints = [encoder.fingerprint, SentenceEncoder.load(saved).fingerprint]
-        _progress("encoding: Google layout")
+        progress("encoding: Google layout")
         second = _encode(saved, texts)
     unlike = [i for i, ids in enumerate(encoder.token_ids(texts)) if ids != peer.ids[i]]
     rows = [
@@ -108,7 +108,7 @@ def main() -> int:
         for key in first
         for pair in combinations(("Hugging Face", "Google", PEER), 2)
     ]
-    print("\n".join(_machine(peer)))
+    print("\n".join(machine(peer.versions)))
     cut = encoder.tokenizer.encode(texts).truncated
     print(f"\n{len(texts)} texts, {cut} of them longer than {encoder.checkpoint.max_length} tokens")
     print(f"texts whose token ids differ from those of {PEER}: {len(unlike)}")
@@ -167,7 +167,8 @@ def _file_texts(path: Path) -> list[str]:
     return path.read_text("utf-8").removesuffix("\n").split("\n")
 
 
-def _run(python: str, program: str, *arguments: str) -> str:
+def run_python(python: str, program: str, *arguments: str) -> str:
+    """What a program prints that is run by another environment's Python, without network."""
     # -I keeps this environment's PYTHONPATH out of the other one
     command = [python, "-I", "-c", program, *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -176,9 +177,9 @@ def _run(python: str, program: str, *arguments: str) -> str:
 
 
 def _peer(python: str, model_dir: Path, texts: Sequence[str], folder: Path) -> Peer:
-    _progress(f"encoding: {PEER}")
+    progress(f"encoding: {PEER}")
     (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
-    _run(python, PEER_PROGRAM, str(model_dir), str(folder))
+    run_python(python, PEER_PROGRAM, str(model_dir), str(folder))
     said = json.loads((folder / "peer.json").read_text("utf-8"))
     return Peer(np.load(folder / "peer.npy"), said["ids"], said["versions"])
 
@@ -213,12 +214,13 @@ def _row(
     return Row(pair, runtime, precision, figure, met)
 
 
-def _machine(peer: Peer) -> list[str]:
+def machine(peer_versions: dict[str, str]) -> list[str]:
+    """What the figures were measured on, line by line."""
     core = ov.Core()
     bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     packages = ("openvino", "tensorflow", "bert4keras", "tokenizers", "numpy")
     ours = {name: importlib.metadata.version(name) for name in packages}
-    versions = {"simsearch": simsearch.__version__, **ours, **peer.versions}
+    versions = {"simsearch": simsearch.__version__, **ours, **peer_versions}
     return [
         f"CPU: {core.get_property('CPU', 'FULL_DEVICE_NAME')}, {os.cpu_count()} logical cores, "
         f"bfloat16 in hardware: {'yes' if bfloat16 else 'no'} "
@@ -228,7 +230,8 @@ def _machine(peer: Peer) -> list[str]:
     ]
 
 
-def _progress(message: str) -> None:
+def progress(message: str) -> None:
+    """A line for whoever waits."""
     print(message, file=sys.stderr, flush=True)
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.checkpoint import DEFAULT_MODEL, MANIFEST, Checkpoint, load_checkpoint
-from simsearch.config import Precision, RuntimeName
+from simsearch.checkpoint import Checkpoint, load_checkpoint
+from simsearch.config import Family, Precision, RuntimeName
 from simsearch.encoder import SHARD, Prompt, Vectors, fingerprint
 from simsearch.errors import SettingsError
-from simsearch.files import new_folder
+from simsearch.identity import identity_of
 from simsearch.pooling import resolve_pooling, token_head
+from simsearch.records import Span
 from simsearch.runtime import Runtime, open_runtime
+from simsearch.saving import save_google, save_huggingface
+from simsearch.sources import DEFAULT_MODEL
 from simsearch.tokenizer import TokenBatch, Tokenizer
 from simsearch.weights import WeightHashes, weight_hashes
 from simsearch.whitening import Whitening, fit_whitening
@@ -72,6 +74,7 @@ class SentenceEncoder:
         self.tokenizer = Tokenizer(
             checkpoint.vocabulary,
             lower_case=checkpoint.lower_case,
+            strip_accents=checkpoint.strip_accents,
             max_length=checkpoint.max_length,
         )
         self.whitening = whitening
@@ -81,7 +84,8 @@ class SentenceEncoder:
         # hold, and it has no matrix product that bfloat16 could speed up.
         self._precision: Precision = "float32" if pooling == "static_mean" else precision
         hidden = a.embedding_size if pooling == "static_mean" else a.hidden_size
-        plain = self._identity(hidden, None)
+        identity = functools.partial(identity_of, checkpoint, hashes, self.pooling)
+        plain = identity(dim=hidden, whitening=None)
         if whitening is not None and whitening.encoder != fingerprint(plain):
             raise SettingsError(
                 "this whitening was fitted on the vectors of another encoder (fingerprint "
@@ -89,7 +93,9 @@ class SentenceEncoder:
                 "with the same model, pooling and options"
             )
         self.dim = hidden if whitening is None else whitening.rank
-        self.identity = plain if whitening is None else self._identity(self.dim, whitening.hash)
+        self.identity = plain
+        if whitening is not None:
+            self.identity = identity(dim=self.dim, whitening=whitening.hash)
         self.fingerprint = fingerprint(self.identity)
         self._runtime = self._open(self.pooling.heads)
 
@@ -104,14 +110,30 @@ class SentenceEncoder:
         dim: int | None = None,
         precision: Precision = "auto",
         runtime: RuntimeName = "openvino",
+        family: Family | None = None,
+        lower_case: bool | None = None,
+        strip_accents: bool | None = None,
+        max_length: int | None = None,
+        offline: bool = False,
     ) -> SentenceEncoder:
         """Load a checkpoint; what is not given is as the checkpoint says, else mean pooling.
 
-        ``layers`` are hidden states (0 the embeddings, -1 the last); ``whitening`` is a fitted
-        map or its file, ``dim`` how many of its dimensions to keep. Raises CheckpointError for a
-        checkpoint that cannot be read and SettingsError for options that do not fit it.
+        ``name_or_path`` is a folder, an archive (path or URL), a short name that `simsearch models`
+        lists or ``owner/name`` on the Hugging Face hub. ``layers`` are hidden states (0 the
+        embeddings, -1 the last); ``whitening`` is a fitted map or its file, ``dim`` how many of its
+        dimensions to keep. ``family``, ``lower_case``, ``strip_accents`` and ``max_length`` (in
+        tokens) go before what the checkpoint's files say. With ``offline`` nothing is downloaded.
+        Raises CheckpointError for a checkpoint that cannot be had or read and SettingsError for
+        options that do not fit it.
         """
-        checkpoint = load_checkpoint(name_or_path)
+        checkpoint = load_checkpoint(
+            name_or_path,
+            family=family,
+            lower_case=lower_case,
+            strip_accents=strip_accents,
+            max_length=max_length,
+            offline=offline,
+        )
         if pooling in (None, checkpoint.pooling):
             layers = checkpoint.layers if layers is None else layers
             if whitening is None:
@@ -134,25 +156,6 @@ class SentenceEncoder:
             precision=precision,
             runtime=runtime,
         )
-
-    def _identity(self, dim: int, whitening: str | None) -> dict[str, Any]:
-        a, checkpoint = self.checkpoint.architecture, self.checkpoint
-        return {
-            "weights": self._hashes.backbone,
-            "pooler": self._hashes.pooler if self.pooling.name == "pooler" else None,
-            "architecture": f"{a.family}, {a.num_hidden_layers} layers, "
-            f"{a.num_attention_heads} heads, {a.hidden_act}, epsilon {a.layer_norm_eps}",
-            "vocabulary": checkpoint.vocabulary.hash,
-            "lower_case": checkpoint.lower_case,
-            "max_length": checkpoint.max_length,
-            "pooling": self.pooling.name,
-            "layers": list(self.pooling.layers),
-            "prompts": {kind: checkpoint.prompts.get(kind, "") for kind in ("query", "document")},
-            "whitening": whitening,
-            "dim": dim,
-            "normalize": True,
-            "quantization": None,
-        }
 
     def encode(
         self, texts: Sequence[str], prompt: Prompt = "document", progress: Progress | None = None
@@ -207,9 +210,25 @@ class SentenceEncoder:
         """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
         return self._tokenized(texts, prompt).ids
 
+    def token_counts(self, texts: Sequence[str], prompt: Prompt = "document") -> list[int]:
+        """How many tokens each text has with nothing cut; with [CLS], [SEP] and the prompt."""
+        return self.tokenizer.counts(self._prompted(texts, prompt))
+
+    def spans(self, texts: Sequence[str], tokens: int, overlap: int) -> list[list[Span]]:
+        """Where to cut each text into chunks: see ``Tokenizer.spans``."""
+        return self.tokenizer.spans(texts, tokens, overlap)
+
+    @property
+    def max_length(self) -> int:
+        """How many tokens a text may have, [CLS], [SEP] and the prompt included."""
+        return self.checkpoint.max_length
+
     def _tokenized(self, texts: Sequence[str], prompt: Prompt) -> TokenBatch:
+        return self.tokenizer.encode(self._prompted(texts, prompt))
+
+    def _prompted(self, texts: Sequence[str], prompt: Prompt) -> Sequence[str]:
         before = self.checkpoint.prompts.get(prompt, "")
-        return self.tokenizer.encode([before + text for text in texts] if before else texts)
+        return [before + text for text in texts] if before else texts
 
     def token_vectors(self, text: str) -> TokenVectors:
         """The last hidden state of a text: a text of ten characters gives twelve rows."""
@@ -235,7 +254,7 @@ class SentenceEncoder:
         if masks != 1:
             raise SettingsError(f"{text!r} has {masks} [MASK]; expected exactly one")
         (ids,) = self.tokenizer.encode_masked(text).ids
-        mask = self.checkpoint.vocabulary.ids["[MASK]"]
+        mask = self.tokenizer.mask
         if mask not in ids:
             raise SettingsError(f"[MASK] lies beyond the first {self.checkpoint.max_length} tokens")
         probabilities = self._mask_filler(ids, ids.index(mask))
@@ -269,27 +288,19 @@ class SentenceEncoder:
 
         Raises SettingsError if ``folder`` exists and is not empty.
         """
-        folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SettingsError(f"{folder}: exists; give a new or empty folder to save to")
-        with new_folder(folder) as aside:
-            self._write(aside)
+        save_google(Path(folder), self.checkpoint, self.pooling, self.whitening)
 
-    def _write(self, folder: Path) -> None:
-        from simsearch import bert  # TensorFlow, which a query does without
+    def export_hf(self, folder: str | Path) -> None:
+        """Write a model that sentence-transformers loads, and that loads here as this encoder.
 
-        bert.save_checkpoint(self.checkpoint, folder)
-        manifest: dict[str, Any] = {
-            "pooling": self.pooling.name,
-            "layers": list(self.pooling.layers) or None,
-            "lower_case": self.checkpoint.lower_case,
-            "max_length": self.checkpoint.max_length,
-            "prompts": dict(self.checkpoint.prompts),
-        }
-        if self.whitening is not None:
-            self.whitening.save(folder / "whitening.npz")
-            manifest |= {"whitening": "whitening.npz", "dim": self.dim}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), "utf-8")
+        Its version 6 gives the same vectors, to 1e-5 in float32. Token ids, and so vectors, differ
+        only for a capital Σ that ends a word (uncased WordPiece) and for "<pad>" spelled out in a
+        text (a ``tokenizer.json``); older versions also strip the spaces around a text, and before
+        transformers 4.42 "[SEP]" in a text is the token. The masked-language-model head is left
+        out. Raises SettingsError for what sentence-transformers would compute otherwise (see
+        ``simsearch export-hf --help``), and if ``folder`` exists and is not empty.
+        """
+        save_huggingface(Path(folder), self.checkpoint, self.pooling, self.whitening)
 
 
 def _shards(texts: Iterable[str]) -> Iterator[list[str]]:
