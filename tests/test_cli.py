@@ -159,20 +159,97 @@ def test_build_json_is_one_object_and_the_message_stays_on_stderr(
         {
             "folder": "i",
             "documents": 3,
+            "chunks": 3,
             "skipped": 1,
             "problems": ["c.txt:2: empty text"],
             "truncated": 1,
+            "truncated_documents": [["d439b525180b1e16", 22]],
+            "max_length": 16,
             "resumed": 0,
             "changed": True,
         }
     ]
     assert built.err == (
         "skipped c.txt:2: empty text\n"
-        "i: 3 documents; 1 rows skipped; 1 texts cut to the model's length\n"
+        "cut d439b525180b1e16: 22 tokens, the encoder takes 16\n"
+        "i: 3 documents; 1 rows skipped; 1 texts cut to the model's length "
+        "(--chunk indexes such texts whole)\n"
     )
     # "a b" twice: the first 16 hex digits of its SHA-256 (sha256sum), then the same with -2
     (answer,) = run("query", "i", "a b", "-k", 2, "--json").json()
     assert [hit["id"] for hit in answer["hits"]] == ["c8687a08aa5d6ed2", "c8687a08aa5d6ed2-2"]
+
+
+def test_long_texts_are_found_by_their_best_chunk(run: Run, tiny_bert: Path) -> None:
+    first = "the  dog bit\n the man . a b"  # of 8 tokens, as ROLE is
+    long = f"{first} {ROLE} c d , a"
+    rows = [{"id": "长", "text": long}, {"id": "短", "text": ROLE}]
+    Path("c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    built = run("build", "c.jsonl", "--index", "i", "--chunk", "8,0", "--model", tiny_bert)
+    assert built == Ran(0, "", "i: 2 documents in 4 chunks\n")
+    facts = run("info", "i", "--json").json()[0]
+    assert [facts[name] for name in ("count", "chunk", "chunks")] == [2, [8, 0], 4]
+
+    (answer,) = run("query", "i", ROLE, "--json").json()
+    keys = ["rank", "id", "score", "percentile", "text", "metadata", "span"]
+    assert [list(hit) for hit in answer["hits"]] == [keys] * 2
+    spans = {hit["id"]: hit["span"] for hit in answer["hits"]}
+    assert spans == {"长": spans["长"], "短": [0, 8]}
+    assert long[slice(*spans["长"])].strip() == ROLE
+    assert {hit["text"] for hit in answer["hits"]} == {long, ROLE}
+
+    table = run("query", "i", ROLE, "-k", 2).out
+    assert f" …{ROLE}… " in table
+    assert f" {ROLE} " in table
+    # the first chunk is at the beginning, and its spaces are one each
+    assert " the dog bit the man . a b… " in run("query", "i", first, "-k", 1).out
+    assert " …c d , a  " in run("query", "i", "c d , a", "-k", 1).out
+    again = run("build", "c.jsonl", "--index", "i", "--chunk", "8", "--model", tiny_bert)
+    assert again.err == "i is up to date: 2 documents in 4 chunks; nothing to do\n"
+    other = run("build", "c.jsonl", "--index", "i", "--model", tiny_bert)
+    assert other.status == 2
+    assert "chunk: index 8 tokens with an overlap of 0, given none" in other.err
+    Path("config.yaml").write_text("corpus: {chunk: [8, 0]}\n")
+    assert run("build", "c.jsonl", "--index", "i", "--model", tiny_bert).status == 0
+    flag = run("build", "c.jsonl", "--index", "i", "--chunk", "8,4", "--model", tiny_bert)
+    assert "given 8 tokens with an overlap of 4" in flag.err
+
+
+def test_texts_that_were_cut_are_named_and_marked(run: Run, tiny_bert: Path) -> None:
+    rows = [{"id": f"x\x1b{i}", "text": f"{'a b ' * 10}{'c ' * i}"} for i in range(23)]
+    rows.append({"id": "short", "text": "a b"})
+    Path("c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    built = run("build", "c.jsonl", "--index", "i", "--model", tiny_bert)
+    *cut, more, done = built.err.splitlines()
+    assert cut == [rf"cut x\x1b{i}: {22 + i} tokens, the encoder takes 16" for i in range(20)]
+    assert more == "… and 3 more"
+    assert done == (
+        "i: 24 documents; 23 texts cut to the model's length (--chunk indexes such texts whole)"
+    )
+    again = run("build", "c.jsonl", "--index", "i", "--model", tiny_bert)
+    assert again.err == (
+        "i is up to date: 24 documents; 23 texts cut to the model's length "
+        "(--chunk indexes such texts whole); nothing to do\n"
+    )
+    (answer,) = run("query", "i", "a b", "-k", 24, "--json").json()
+    marked = {hit["id"]: hit.get("truncated") for hit in answer["hits"]}
+    assert marked == {**{f"x\x1b{i}": True for i in range(23)}, "short": None}
+    assert list(answer["hits"][-1])[-1] == "truncated"
+    table = run("query", "i", "a b", "-k", 1).out
+    assert "a b" in table
+    assert "not compared" not in table
+    assert "(its end was not compared)" in run("query", "i", "a b c", "-k", 24).out
+
+
+def test_of_a_long_text_a_table_shows_the_beginning(run: Run, tiny_bert: Path) -> None:
+    Path("c.txt").write_text("a" * 599 + "b\n" + "c" * 600 + "Z\n", "utf-8")
+    run("build", "c.txt", "--index", "i", "--model", tiny_bert)
+    table = "".join(run("query", "i", "a", "-k", 2).out.split())
+    assert "a" * 3 + "b" in table
+    assert "c…" in table
+    assert "Z" not in table
+    (answer,) = run("query", "i", "a", "--json").json()
+    assert {hit["text"][-1] for hit in answer["hits"]} == {"b", "Z"}
 
 
 def test_similarity_of_swapped_roles_with_the_embedded_model(run: Run) -> None:
@@ -519,6 +596,21 @@ BAD = {
     "folder as corpus": Bad(f"{B} texts", "texts is a folder; give the files", {"texts/": ""}),
     "unknown suffix": Bad(f"{B} c.docx", "the suffix '.docx' is none of those", {"c.docx": "a"}),
     "no suffix": Bad(f"{B} corpus", "the suffix '' is none of those", {"corpus": "a"}),
+    "chunk is no number": Bad(
+        f"{B} c.txt --chunk all", "'all' is not a list of whole numbers such as 200,40"
+    ),
+    "chunk of nothing": Bad(
+        f"{B} c.txt --chunk 0", "corpus.chunk is [0]; expected 1 token or more"
+    ),
+    "chunk of three numbers": Bad(f"{B} c.txt --chunk 9,1,1", "expected the tokens of a chunk and"),
+    "overlap of the whole chunk": Bad(
+        f"{B} c.txt --chunk 8,8",
+        "corpus.chunk is [8, 8]; expected an overlap from 0 to 7, best no more than 4, half of",
+    ),
+    "chunk longer than the model takes": Bad(
+        f"{B} c.txt --chunk 15,2",
+        "chunk is 15 tokens, and the encoder takes 16",
+    ),
     "mistyped column": Bad(
         f"{B} q.csv --text-column quesion",
         "no column 'quesion'; there are 'question', 'id'; did you mean 'question'?",
@@ -639,11 +731,13 @@ BAD = {
     ),
     "model without weights": Bad(
         "similarity a b --model m",
-        "vocab_size is None; expected a positive whole number",
+        "no file bert_model.ckpt.index; copy",
         {"m/bert_config.json": "{}"},
     ),
     "model with a broken config": Bad(
-        "similarity a b --model m", "not readable as JSON", {"m/config.json": "{"}
+        "similarity a b --model m",
+        "not readable as JSON",
+        {"m/config.json": "{", "m/model.safetensors": ""},
     ),
     "unknown pooling": Bad(f"similarity a b --pooling meen {M}", "pooling is 'meen'; input should"),
     "unknown pooling in benchmark": Bad(f"benchmark --pooling meen {M}", "pooling is 'meen'"),
@@ -742,9 +836,10 @@ BAD = {
         "similarity a b --model m",
         "layer_norm_eps",
         {
-            "m/bert_config.json": '{"vocab_size": 9, "hidden_size": 2, "num_hidden_layers": 1,'
+            "m/model.safetensors": "",
+            "m/config.json": '{"vocab_size": 9, "hidden_size": 2, "num_hidden_layers": 1,'
             '"num_attention_heads": 1, "intermediate_size": 2, "max_position_embeddings": 9,'
-            '"layer_norm_eps": "small"}'
+            '"layer_norm_eps": "small"}',
         },
     ),
     "static_mean on another index": Bad(
@@ -917,7 +1012,7 @@ def test_without_bert4keras_the_line_that_installs_it_is_printed(tmp_path: Path)
 def test_the_commands_and_options_that_others_rely_on_are_there() -> None:
     relied_on = {
         "build": "--index --replace --model --pooling --layers --whitening --dim --precision"
-        " --config --json --text-column --id-column --on-error",
+        " --config --json --text-column --id-column --on-error --chunk",
         "query": "-k --threshold --model --pooling --config --json",
         "info": "--json",
         "encode": "--out --model --pooling --layers --whitening --dim --precision --config",

@@ -7,6 +7,7 @@ import click
 from simsearch import __version__
 from simsearch.cli.encoder_commands import benchmark, encode, similarity, whiten
 from simsearch.cli.index_commands import build, info, query
+from simsearch.cli.model_commands import export_hf, models
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,5 +23,5 @@ def cli() -> None:
     """
 
 
-for command in (build, query, info, encode, similarity, benchmark, whiten):
+for command in (build, query, info, encode, similarity, benchmark, whiten, models, export_hf):
     cli.add_command(command)

@@ -52,7 +52,7 @@ def encode(file: Path, out: Path, as_json: bool, **options: Any) -> None:
 
     settings = settings_from(options)
     check_new_file(out)
-    with loading():
+    with loading(settings.encoder.model):
         encoder = pipeline.load_encoder(settings.encoder)
     with progress_bar("Encoding") as progress:
         rows = pipeline.encode_file(encoder, file, out, progress)
@@ -85,7 +85,7 @@ def similarity(
 
     for pooling in several(poolings) or (None,):
         settings = settings_from({**options, "pooling": pooling}, default_precision="float32")
-        with loading():
+        with loading(settings.encoder.model):
             encoder = pipeline.load_encoder(settings.encoder)
         a, b = encoder.encode([text_a, text_b], prompt="query")
         score = max(-1.0, min(1.0, float(a.astype("float64") @ b)))
@@ -185,7 +185,7 @@ def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -
 
     settings = settings_from(options, default_precision="float32")
     check_new_file(out)
-    with loading():
+    with loading(settings.encoder.model):
         encoder = pipeline.load_encoder(settings.encoder)
     with progress_bar("Encoding") as progress:
         whitening = pipeline.fit_whitening(encoder, corpus, settings.corpus, progress)

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from simsearch.cli.options import (
+    ENCODER_SETTINGS,
+    Numbers,
     config_option,
     corpus_argument,
     corpus_options,
@@ -29,6 +31,9 @@ from simsearch.cli.options import (
 from simsearch.errors import CorpusError
 from simsearch.readers import stream_lines, without_line_end
 
+if TYPE_CHECKING:
+    from simsearch.pipeline import BuildReport
+
 # Queries from a pipe are answered this many at a time: few enough to wait for, enough to batch.
 _QUERIES_AT_ONCE = 256
 
@@ -41,6 +46,12 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
     "--index", type=click.Path(path_type=Path), metavar="DIR", help="[default: indexes/<CORPUS>]"
 )
 @click.option("--replace", is_flag=True, help="Build anew what DIR holds.")
+@click.option(
+    "--chunk",
+    type=Numbers("200,40"),
+    metavar="TOKENS[,OVERLAP]",
+    help="Cut texts into chunks of so many tokens, each with a vector.",
+)
 @model_option
 @pooling_option
 @encoder_options
@@ -57,9 +68,10 @@ def build(
     \b
     simsearch build faq.csv --text-column question --id-column number
     simsearch build notes.txt news.jsonl.gz --index indexes/all --on-error skip
+    simsearch build articles.jsonl --chunk 200,40
     """
     from simsearch import pipeline
-    from simsearch.cli.render import progress_bar
+    from simsearch.cli.render import printable, progress_bar
 
     settings = settings_from(options)
     with progress_bar("Building") as progress:
@@ -70,31 +82,42 @@ def build(
             text_column=settings.corpus.text_column,
             id_column=settings.corpus.id_column,
             on_error=settings.corpus.on_error,
+            chunk=settings.corpus.chunk,
             replace=replace,
             progress=progress,
         )
     if as_json:
         print_json({**asdict(report), "folder": str(report.folder)})
-    for line in _build_messages(report):
-        click.echo(line, err=True)
+    chunked = settings.corpus.chunk is not None
+    for line in (*_row_messages(report), _build_message(report, chunked)):
+        click.echo(printable(line), err=True)
 
 
-def _build_messages(report: Any) -> Iterator[str]:
-    if not report.changed:
-        yield f"{report.folder} is up to date: {report.documents:,} documents; nothing to do"
-        return
+def _row_messages(report: BuildReport) -> Iterator[str]:
     for problem in report.problems:
         yield f"skipped {problem}"
     if report.skipped > len(report.problems):
         yield f"… and {report.skipped - len(report.problems):,} more"
-    done = f"{report.folder}: {report.documents:,} documents"
+    if report.changed:
+        for id_, tokens in report.truncated_documents:
+            yield f"cut {id_}: {tokens:,} tokens, the encoder takes {report.max_length:,}"
+        if report.truncated > len(report.truncated_documents):
+            yield f"… and {report.truncated - len(report.truncated_documents):,} more"
+
+
+def _build_message(report: BuildReport, chunked: bool) -> str:
+    done = f"{report.folder}{'' if report.changed else ' is up to date'}: "
+    done += f"{report.documents:,} documents"
+    if chunked:
+        done += f" in {report.chunks:,} chunks"
     if report.resumed:
         done += f", {report.resumed:,} of them from the interrupted build"
     if report.skipped:
         done += f"; {report.skipped:,} rows skipped"
     if report.truncated:
         done += f"; {report.truncated:,} texts cut to the model's length"
-    yield done
+        done += "" if chunked else " (--chunk indexes such texts whole)"
+    return done if report.changed else f"{done}; nothing to do"
 
 
 @click.command()
@@ -127,11 +150,10 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
     from simsearch.cli.render import hits_as_json, loading, print_hits, print_truncation
 
     settings = settings_from(options)
-    names = ("model", "pooling", "layers", "whitening", "dim", "precision", "runtime")
-    given = {name: options[name] for name in names}
+    given = {name: options[name] for name in (*ENCODER_SETTINGS, "pooling")}
     given["precision"] = settings.encoder.precision
     given["runtime"] = settings.encoder.runtime
-    with loading():
+    with loading(options["model"]):
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:
         for texts in [list(text)] if text else _batches(_stdin_lines()):

@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Layers(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
-    """``0,-1``: hidden states, 0 being the embeddings."""
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """Whole numbers with commas between them, such as ``example``."""
 
-    name = "layers"
+    name = "numbers"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[int]:
-        """Whole numbers with commas between them."""
+        """The numbers as a list."""
         try:
             return [int(part) for part in str(value).split(",")]
         except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 0,-1", param, ctx)
+            message = f"{value!r} is not a list of whole numbers such as {self._example}"
+            self.fail(message, param, ctx)
 
 
 EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -55,13 +59,27 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, and nothing else."
 )
 model_option = click.option(
-    "--model", metavar="M", help="Checkpoint folder, or the embedded zhen-mini."
+    "--model", metavar="M", help="Folder, archive, hub repository or short name (`models`)."
 )
 pooling_option = click.option(
     "--pooling", metavar="P", help="cls, mean, max, first_last_mean, … (see the README)."
 )
 _encoder_options = (
-    click.option("--layers", type=Layers(), metavar="L", help="Hidden states to pool: 0,-1."),
+    click.option(
+        "--family",
+        type=click.Choice(["bert", "albert", "nezha", "electra", "roformer"]),
+        help="Kind of model, where its config does not say.",
+    ),
+    click.option(
+        "--lower-case/--no-lower-case", default=None, help="Whether the model is uncased."
+    ),
+    click.option("--strip-accents/--no-strip-accents", default=None, help="Whether é becomes e."),
+    click.option(
+        "--max-length", type=click.IntRange(min=3), metavar="N", help="Tokens to cut a text to."
+    ),
+    click.option(
+        "--layers", type=Numbers("0,-1"), metavar="L", help="Hidden states to pool: 0,-1."
+    ),
     click.option("--whitening", metavar="FILE", help="A whitening that `simsearch whiten` fitted."),
     click.option(
         "--dim", type=click.IntRange(min=1), metavar="N", help="Dimensions to keep of it."
@@ -88,8 +106,23 @@ _corpus_options = (
 )
 
 
+ENCODER_SETTINGS = (
+    "model",
+    "family",
+    "lower_case",
+    "strip_accents",
+    "max_length",
+    "layers",
+    "whitening",
+    "dim",
+    "precision",
+    "runtime",
+)
+"""The settings that the encoder's options give, all but the pooling."""
+
+
 def encoder_options(command: Command) -> Command:
-    """Adds --layers, --whitening, --dim, --precision and --runtime."""
+    """Adds the options of an encoder but --model and --pooling."""
     return reduce(lambda f, option: option(f), reversed(_encoder_options), command)
 
 
@@ -110,10 +143,10 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
         options.get("config"),
         {
             "encoder": {
-                **given("model", "layers", "whitening", "dim", "precision", "runtime"),
+                **given(*ENCODER_SETTINGS),
                 "pooling": pooling if isinstance(pooling, str) else None,
             },
-            "corpus": given("text_column", "id_column", "on_error"),
+            "corpus": given("text_column", "id_column", "on_error", "chunk"),
             "query": given("k", "threshold"),
         },
     )

@@ -16,7 +16,10 @@ from rich.text import Text
 
 from simsearch.evaluation.report import BenchmarkResult, table
 from simsearch.records import Hit
+from simsearch.sources import Model, find_source
 
+_WIDE = 112  # columns of a terminal
+_MOST_CHARACTERS = 600  # of a text in a table; --json has all of it
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -30,7 +33,7 @@ def _escaped(character: str) -> str:
 
 
 def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
-    """The JSON object of a query."""
+    """The JSON object of a query; ``span`` and ``truncated`` only where a hit has them."""
     return {
         "query": query,
         "hits": [
@@ -41,6 +44,8 @@ def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
                 "percentile": hit.percentile,
                 "text": hit.text,
                 "metadata": dict(hit.metadata),
+                **({} if hit.span is None else {"span": list(hit.span)}),
+                **({"truncated": True} if hit.truncated else {}),
             }
             for hit in hits
         ],
@@ -62,10 +67,26 @@ def print_hits(query: str, hits: Sequence[Hit]) -> None:
     rows.add_column("id", style="dim", overflow="fold")
     for hit in hits:
         share = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
-        text, id_ = Text(printable(hit.text)), Text(printable(hit.id))
-        rows.add_row(str(hit.rank), f"{hit.score:.3f}", share, text, id_)
+        text = Text(printable(_shown(hit)))
+        if hit.truncated:
+            text.append(" (its end was not compared)", "dim")
+        rows.add_row(str(hit.rank), f"{hit.score:.3f}", share, text, Text(printable(hit.id)))
     console.print(rows)
     console.print()
+
+
+def _shown(hit: Hit) -> str:
+    """The text of a hit, or of its best chunk on one line; the beginning of what is long."""
+    if hit.span is None:
+        return _beginning(hit.text)
+    start, stop = hit.span
+    text = _beginning(" ".join(hit.text[start:stop].split()))
+    whole = stop == len(hit.text) or text.endswith("…")
+    return f"{'…' if start > 0 else ''}{text}{'' if whole else '…'}"
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()}…"
 
 
 def print_facts(facts: dict[str, Any]) -> None:
@@ -74,6 +95,22 @@ def print_facts(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else printable(str(value))
         sys.stdout.write(f"{name:<{width}}  {shown}\n")
+
+
+def print_models(rows: Sequence[tuple[Model, str]]) -> None:
+    """The models of the registry and where this machine has them, one a line."""
+    console = Console(highlight=False)
+    names = ("model", "here", "languages", "pooling", "licence", "from")
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in names[: 6 if console.width >= _WIDE else 4]:
+        shown.add_column(name, no_wrap=True, style="dim" if name == "from" else "")
+    for model, state in rows:
+        label = Text(model.name + ("" if model.tuned else " *"), style="bold")
+        prompts = " + prompts" if any(model.prompts.values()) else ""
+        cells = (state, model.languages, model.pooling + prompts, model.licence, model.publisher)
+        shown.add_row(label, *cells[: len(shown.columns) - 1])
+    console.print(shown)
+    console.print(Text("* pretrained, not tuned: poor at similarity as it is", style="dim"))
 
 
 def print_results(results: Sequence[BenchmarkResult]) -> None:
@@ -106,12 +143,14 @@ def print_truncation(texts: int) -> None:
 
 
 @contextlib.contextmanager
-def loading() -> Iterator[None]:
+def loading(model: str | None) -> Iterator[None]:
     """Says on a terminal that the encoder is being loaded: the first time takes some seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
         return
+    if model is not None:
+        find_source(model)  # a download shows its own progress, and first
     with console.status("Loading the encoder (a new checkpoint is converted once) …"):
         yield
 
@@ -124,6 +163,14 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None] | None
         yield None
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(what, total=None)
+
+    def advance(done: int, total: int | None) -> None:
+        bar.start()  # only now: a download may have shown its own progress before
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
