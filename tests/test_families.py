@@ -292,6 +292,20 @@ def test_googles_weights_may_have_hugging_faces_config(tmp_path: Path, tiny_bert
     assert weight_hashes(load_checkpoint(folder)) == weight_hashes(load_checkpoint(tiny_bert))
     (folder / "config.json").rename(folder / "albert_config.json")
     assert load_checkpoint(folder).architecture == TINY_BERT
+    (folder / "generator_config.json").write_text("{}", "utf-8")
+    with pytest.raises(CheckpointError, match=r"neither bert_config.json"):
+        load_checkpoint(folder)
+
+
+def test_electra_in_the_files_of_its_chinese_release(tmp_path: Path) -> None:
+    a = TINY_ELECTRA
+    folder = checkpoints.write_google(tmp_path / "electra", a, random_variables(a))
+    google_config(folder, model_type=None)
+    for file in folder.glob("bert_model.ckpt.*"):
+        file.rename(folder / file.name.replace("bert_model.ckpt", "electra_base"))
+    (folder / "bert_config.json").rename(folder / "discriminator.json")
+    (folder / "generator.json").write_text("{}", "utf-8")
+    assert load_checkpoint(folder).architecture == a
 
 
 def test_where_padding_is_decides_which_weights_these_are(tmp_path: Path) -> None:

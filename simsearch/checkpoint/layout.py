@@ -45,18 +45,27 @@ def find_layout(folder: Path) -> Layout:
     """Google's layout, else Hugging Face's. Raises CheckpointError if the folder has neither."""
     if (folder / "bert_config.json").is_file():
         return _google(folder, folder / "bert_config.json")
+    googles = any(folder.glob("*.index"))
     if (folder / "config.json").is_file():
         # some repositories of the hub hold Google's weights beside a config of the other name
-        googles = any(folder.glob("*.ckpt*.index")) and not _huggingface_weights(folder)
+        googles = googles and not _huggingface_weights(folder)
         return _google(folder, folder / "config.json") if googles else _huggingface(folder)
-    configs = sorted(folder.glob("*config*.json"))
-    if len(configs) == 1 and any(folder.glob("*.ckpt*.index")):
-        return _google(folder, configs[0])  # albert_config.json, base_discriminator_config.json, …
+    if googles and (config := _config_of_another_name(folder)) is not None:
+        return _google(folder, config)
     raise CheckpointError(
         f"{folder}: neither bert_config.json (Google layout: bert_config.json, bert_model.ckpt.*, "
         "vocab.txt) nor config.json (Hugging Face layout: config.json, model.safetensors, "
         "vocab.txt) is there"
     )
+
+
+def _config_of_another_name(folder: Path) -> Path | None:
+    """Such as albert_config.json or base_discriminator_config.json, if it is clear which."""
+    for pattern in ("*discriminator*.json", "*config*.json", "*.json"):
+        found = list(folder.glob(pattern))
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 def _google(folder: Path, config: Path) -> Layout:
@@ -73,7 +82,9 @@ def _google(folder: Path, config: Path) -> Layout:
 
 
 def _checkpoint_prefix(folder: Path) -> Path:
-    prefixes = sorted({path.with_suffix("") for path in folder.glob("*.ckpt*.index")})
+    # a release of ELECTRA calls its files electra_base.index and so on
+    indexes = list(folder.glob("*.ckpt*.index")) or list(folder.glob("*.index"))
+    prefixes = sorted({path.with_suffix("") for path in indexes})
     if not prefixes:
         raise CheckpointError(
             f"{folder}: no file bert_model.ckpt.index; copy bert_model.ckpt.index and "
