@@ -41,8 +41,8 @@ class TokenBatch:
 class Tokenizer:
     """Turns texts into ids of at most ``max_length`` tokens, [CLS] and [SEP] included.
 
-    ``lower_case`` and ``strip_accents`` (by default as ``lower_case``) are for WordPiece; any other
-    tokenizer has its own rules.
+    ``lower_case`` comes before any rule of the tokenizer's own; ``strip_accents`` (by default as
+    ``lower_case``) is for WordPiece.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Tokenizer:
     ) -> None:
         self.vocabulary = vocabulary
         self.max_length = max_length
-        self._lower_case = lower_case and vocabulary.program is None
+        self._lower_case = lower_case
         self._padding = vocabulary.padding
         self._tokens = {self._to_model(i): token for token, i in vocabulary.ids.items()}
         if vocabulary.program is not None:
@@ -130,10 +130,11 @@ class Tokenizer:
 
     def _framed(self, pieces: list[list[int]]) -> TokenBatch:
         room = self.max_length - self.frame
-        return TokenBatch(
-            ids=[[*self._before, *ids[:room], *self._after] for ids in pieces],
-            truncated=sum(len(ids) > room for ids in pieces),
-        )
+        framed = [[*self._before, *ids[:room], *self._after] for ids in pieces]
+        if not self.frame:  # then an empty text has no token, and no mean
+            unknown = self._to_model(self.vocabulary.unknown)
+            framed = [ids or [unknown] for ids in framed]
+        return TokenBatch(framed, truncated=sum(len(ids) > room for ids in pieces))
 
     def _clean(self, text: str) -> str:
         # U+FFFD is dropped by the normalizer; a lone surrogate could not even be handed to it.
@@ -149,7 +150,10 @@ def _wordpiece(vocabulary: Vocabulary, strip_accents: bool) -> RustTokenizer:
         )
     )
     rust.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=False
+        clean_text=True,
+        handle_chinese_chars=vocabulary.split_chinese,
+        strip_accents=strip_accents,
+        lowercase=False,
     )
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return rust

@@ -210,6 +210,41 @@ def test_the_files_of_newer_sentence_transformers_set_the_same_defaults(hugging_
     assert checkpoint.prompts == {"query": "text: ", "document": "text: "}
 
 
+def test_the_pooling_is_the_one_that_modules_names(hugging_face: Path) -> None:
+    for name, mode in (("1_Pooling", "mean"), ("2_Pooling", "cls")):
+        (hugging_face / name).mkdir()
+        config = json.dumps({"pooling_mode": mode})
+        (hugging_face / name / "config.json").write_text(config, "utf-8")
+    assert load_checkpoint(hugging_face).pooling == "mean"
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "2_Pooling"}]
+    (hugging_face / "modules.json").write_text(json.dumps(modules), "utf-8")
+    assert load_checkpoint(hugging_face).pooling == "cls"
+
+
+def test_a_prompt_that_is_null_is_none(hugging_face: Path) -> None:
+    prompts = {"prompts": {"query": "问：", "document": None}}
+    (hugging_face / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    assert load_checkpoint(hugging_face).prompts == {"query": "问："}
+
+
+def test_sentence_transformers_may_lower_before_a_cased_tokenizer(hugging_face: Path) -> None:
+    (hugging_face / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    (hugging_face / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    checkpoint = load_checkpoint(hugging_face)
+    assert (checkpoint.lower_case, checkpoint.strip_accents) == (True, False)
+    given = load_checkpoint(hugging_face, lower_case=False)
+    assert (given.lower_case, given.strip_accents) == (False, False)
+
+
+def test_a_checkpoint_of_objects_is_refused_with_advice(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "objects")
+    for file in folder.glob("bert_model.ckpt*"):
+        file.unlink()
+    tf.train.Checkpoint(v=tf.Variable([1.0])).write(str(folder / "bert_model.ckpt"))
+    with pytest.raises(CheckpointError, match=r"is a checkpoint of objects"):
+        SentenceEncoder.load(folder)
+
+
 def test_a_manifest_adds_to_what_the_files_say(hugging_face: Path) -> None:
     (hugging_face / "1_Pooling").mkdir()
     (hugging_face / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')

@@ -186,6 +186,39 @@ def bert_states(ids: list[int], variables: dict[str, np.ndarray]) -> list[np.nda
     return reference_bert.bert_states(ids, variables, layers=3, heads=3, eps=1e-12)
 
 
+def test_a_roberta_may_have_berts_wordpiece(tmp_path: Path) -> None:
+    """As the Korean ones have: [PAD] is 1, and the positions beyond it are a round number."""
+    a = replace(TINY_BERT, max_position_embeddings=18)
+    folder = checkpoints.write_huggingface(tmp_path / "klue", a, random_variables(a))
+    config = {**checkpoints.config_of(a), "model_type": "roberta", "pad_token_id": 1}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    pieces = ["[CLS]", "[PAD]", "[UNK]", "[SEP]", *checkpoints.PIECES[4:]]
+    (folder / "vocab.txt").write_text("\n".join(pieces), "utf-8")
+    checkpoint = load_checkpoint(folder)
+    assert (checkpoint.first_position, checkpoint.max_length) == (2, 16)
+
+
+def test_a_class_may_stand_for_the_model_type(tmp_path: Path) -> None:
+    a = TINY_ELECTRA
+    folder = checkpoints.write_huggingface(tmp_path / "e", a, random_variables(a))
+    config = {**checkpoints.config_of(a), "architectures": ["ElectraForPreTraining"]}
+    del config["model_type"]
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    assert load_checkpoint(folder).architecture == a
+
+
+@pytest.mark.parametrize("prefix", ["model.", "0.auto_model.", "module.bert.", "_orig_mod.bert."])
+def test_what_wraps_a_model_may_be_in_its_names(
+    tmp_path: Path, tiny_bert: Path, prefix: str
+) -> None:
+    folder = checkpoints.write_huggingface(
+        tmp_path / "hf", TINY_BERT, random_variables(TINY_BERT), prefix=False
+    )
+    tensors = load_file(folder / "model.safetensors")
+    save_file({prefix + k: v for k, v in tensors.items()}, folder / "model.safetensors")
+    assert weight_hashes(load_checkpoint(folder)) == weight_hashes(load_checkpoint(tiny_bert))
+
+
 # Which family it is
 
 
@@ -282,8 +315,11 @@ def test_a_tokenizer_with_rules_of_its_own_takes_none(tmp_path: Path) -> None:
     )
     rust.save(str(folder / "tokenizer.json"))
     assert load_checkpoint(folder).vocabulary.program
-    with pytest.raises(SettingsError, match="has rules of its own for case and accents"):
-        load_checkpoint(folder, lower_case=True)
+    with pytest.raises(SettingsError, match="has rules of its own for accents"):
+        load_checkpoint(folder, strip_accents=True)
+    assert SentenceEncoder.load(folder).token_ids(["THE"]) == [[1]]
+    lowered = SentenceEncoder.load(folder, lower_case=True)
+    assert (lowered.token_ids(["THE"]), lowered.identity["lower_case"]) == ([[5]], True)
 
 
 def test_googles_weights_may_have_hugging_faces_config(tmp_path: Path, tiny_bert: Path) -> None:

@@ -355,7 +355,8 @@ def test_prompts_are_those_of_our_encode(
         "default_prompt_name": default,
         "similarity_fn_name": "cosine",
     }
-    assert load_checkpoint(tmp_path / "out").prompts == ours
+    given = {kind: text for kind, text in ours.items() if text}
+    assert load_checkpoint(tmp_path / "out").prompts == given
 
 
 def test_the_card_says_what_it_is_and_not_where_it_was(tiny_bert: Path, tmp_path: Path) -> None:

@@ -144,12 +144,109 @@ def test_without_a_tokenizer_json_its_config_says_the_rules(tmp_path: Path) -> N
     assert (vocabulary.lower_case, vocabulary.strip_accents) == (False, None)
 
 
-def test_a_wordpiece_of_other_rules_is_run_as_its_file_says(tmp_path: Path) -> None:
+def test_chinese_characters_may_stay_together(tmp_path: Path) -> None:
     write_bert(tmp_path / "tokenizer.json", handle_chinese_chars=False)
     vocabulary = read_vocabulary(tmp_path)
-    assert vocabulary.program is not None
     tokenizer = Tokenizer(vocabulary, lower_case=True, max_length=9)
     assert tokenizer.encode(["中 中中"]).ids == [[2, 7, 1, 3]]  # no space between the two
+    write_bert(tmp_path / "tokenizer.json")
+    assert read_vocabulary(tmp_path).hash != vocabulary.hash
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES), "utf-8")
+    config(tmp_path, tokenize_chinese_chars=False)
+    assert read_vocabulary(tmp_path).hash == vocabulary.hash
+
+
+def config(folder: Path, **values: object) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps(values), "utf-8")
+
+
+@pytest.mark.parametrize("name", ["BertTokenizer", "BertTokenizerFast", "ElectraTokenizerFast"])
+def test_transformers_goes_by_the_config_for_its_classes_of_bert(tmp_path: Path, name: str) -> None:
+    write_bert(tmp_path / "tokenizer.json", lowercase=False, strip_accents=False)
+    config(tmp_path, tokenizer_class=name)
+    vocabulary = read_vocabulary(tmp_path)
+    assert (vocabulary.lower_case, vocabulary.strip_accents) == (True, None)
+    config(tmp_path, tokenizer_class=name, do_lower_case=False, strip_accents=True)
+    vocabulary = read_vocabulary(tmp_path)
+    assert (vocabulary.lower_case, vocabulary.strip_accents) == (False, True)
+    config(tmp_path, tokenizer_class="PreTrainedTokenizerFast", do_lower_case=True)
+    vocabulary = read_vocabulary(tmp_path)
+    assert (vocabulary.lower_case, vocabulary.strip_accents) == (False, False)
+
+
+def test_of_two_vocabularies_the_one_in_the_tokenizer_json_is_taken(tmp_path: Path) -> None:
+    write_bert(tmp_path / "tokenizer.json")
+    (tmp_path / "vocab.txt").write_text("\n".join(reversed(PIECES)), "utf-8")
+    assert read_vocabulary(tmp_path).ids == PIECES
+
+
+def test_another_frame_is_put_around_a_text_as_the_file_says(tmp_path: Path) -> None:
+    write_bert(tmp_path / "tokenizer.json")
+    rust = RustTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    rust.post_processor = processors.TemplateProcessing(
+        single="[CLS] [CLS] $A", special_tokens=[("[CLS]", 2)]
+    )
+    tokenizer = Tokenizer(saved(rust, tmp_path), lower_case=True, max_length=9)
+    assert (tokenizer.encode(["中"]).ids, tokenizer.frame) == ([[2, 2, 7]], 2)
+    content = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    content["post_processor"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), "utf-8")
+    tokenizer = Tokenizer(read_vocabulary(tmp_path), lower_case=True, max_length=9)
+    assert (tokenizer.encode(["中", ""]).ids, tokenizer.frame) == ([[7], [1]], 0)
+    config(tmp_path, tokenizer_class="BertTokenizerFast")
+    tokenizer = Tokenizer(read_vocabulary(tmp_path), lower_case=True, max_length=9)
+    assert tokenizer.encode(["中"]).ids == [[2, 7, 3]]
+
+
+def test_tokens_that_a_model_was_taught_are_found_in_a_text(tmp_path: Path) -> None:
+    write_bert(tmp_path / "tokenizer.json")
+    rust = RustTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    rust.add_special_tokens(["<e1>"])
+    tokenizer = Tokenizer(saved(rust, tmp_path), lower_case=True, max_length=9)
+    assert tokenizer.encode(["中<e1>中"]).ids == [[2, 7, 8, 7, 3]]
+    assert 3 not in tokenizer.encode(["中[SEP]"]).ids[0][1:-1]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"tokenizer_config.json": {"tokenizer_class": "BertJapaneseTokenizer"}},
+            "its tokenizer is a BertJapaneseTokenizer",
+        ),
+        ({"added_tokens.json": {"<e1>": 8}}, "added_tokens.json has '<e1>'"),
+    ],
+)
+def test_a_vocabulary_that_is_not_all_there_is_to_the_tokenizer_is_refused(
+    tmp_path: Path, files: dict[str, object], message: str
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES), "utf-8")
+    assert read_vocabulary(tmp_path).size == 8
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content), "utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        read_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        ([f"今天{chr(0x4E00 + i)}" for i in range(101)], "has 101 Chinese words such as '今天一'"),
+        ([f"▁{chr(0x4E00 + i)}" for i in range(101)], r"its pieces are SentencePiece's \(▁\)"),
+    ],
+)
+def test_pieces_that_wordpiece_would_never_find_are_refused(
+    tmp_path: Path, pieces: list[str], message: str
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*PIECES, *pieces]), "utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        read_vocabulary(tmp_path)
+
+
+def test_empty_lines_at_the_end_are_no_pieces(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n\n\n", "utf-8")
+    assert read_vocabulary(tmp_path).size == 8
 
 
 # tokenizer.json of any other kind

@@ -188,6 +188,12 @@ def _check_names(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> Non
     a, file = checkpoint.architecture, checkpoint.weight_files[0]
     strangers = unknown_names(names, all_shapes(a))
     missing = sorted(shapes.keys() - names)
+    if missing and any("/.ATTRIBUTES/" in name for name in names):
+        raise CheckpointError(
+            f"{file}: is a checkpoint of objects, as tf.train.Checkpoint writes it, and its names "
+            "say nothing of a BERT; save it by names (tf.compat.v1.train.Saver), or convert it "
+            "with transformers"
+        )
     if missing:
         found = f" It holds names that we don't know, such as {strangers[0]}." if strangers else ""
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -12,7 +12,9 @@ from simsearch.errors import CheckpointError
 
 _ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_new",
     "gelu_pytorch_tanh": "gelu_new",
     "relu": "relu",
 }
@@ -28,6 +30,16 @@ _SIZES = (
 _MOST_LAYERS = 1000
 # RoBERTa's are BERTs of other names, whose positions are counted from the id of padding + 1
 _ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+# how their classes begin; a BERT's needs no telling
+_CLASSES = (
+    ("XLMRoberta", "xlm-roberta"),
+    ("Roberta", "roberta"),
+    ("Camembert", "camembert"),
+    ("Albert", "albert"),
+    ("Electra", "electra"),
+    ("Nezha", "nezha"),
+    ("RoFormer", "roformer"),
+)
 # NEZHA's relative positions are clipped at this distance, in its paper and in bert4keras
 _NEZHA_DISTANCE = 64
 
@@ -80,7 +92,8 @@ def architecture_from(
     sizes["max_position_embeddings"] -= 0 if said else first_position(config, path)
     head_size = sizes["hidden_size"] // sizes["num_attention_heads"]
     _check_supported(config, path, family)
-    activation = str(config.get("hidden_act", "gelu"))
+    usual = "gelu_new" if family == "albert" else "gelu"
+    activation = str(config.get("hidden_act", usual))
     if activation not in _ACTIVATIONS:
         raise CheckpointError(
             f"{path}: hidden_act {activation!r} is unknown; we know {', '.join(_ACTIVATIONS)}"
@@ -107,13 +120,24 @@ def architecture_from(
 
 def first_position(config: Mapping[str, Any], path: Path) -> int:
     """The row of the position table that belongs to the first token: 0, but in a RoBERTa."""
-    if config.get("model_type") not in _ROBERTAS:
+    if model_type(config) not in _ROBERTAS:
         return 0
     padding = config.get("pad_token_id", 1)
     positions = _positive(config, "max_position_embeddings", path)
     if not isinstance(padding, int) or not 0 <= padding < positions - 1:
         raise CheckpointError(f"{path}: pad_token_id is {padding!r}; expected the id of padding")
     return padding + 1
+
+
+def model_type(config: Mapping[str, Any]) -> Any:
+    """What Hugging Face's configs call the family; ``None`` in Google's."""
+    if "model_type" in config:
+        return config["model_type"]
+    # old ones name only the class, such as XLMRobertaModel
+    classes = config.get("architectures")
+    if not isinstance(classes, list) or not classes:
+        return None
+    return next((named for start, named in _CLASSES if str(classes[0]).startswith(start)), None)
 
 
 def _check_supported(config: Mapping[str, Any], path: Path, family: Family) -> None:
@@ -146,7 +170,7 @@ def _positive(config: Mapping[str, Any], key: str, path: Path, default: int | No
 
 def _family(config: Mapping[str, Any], path: Path) -> Family | None:
     """What the config says; ``None`` if nothing, as in Google's files."""
-    named = config.get("model_type")
+    named = model_type(config)
     if named in _ROBERTAS:
         return "bert"
     for family in FAMILIES:

@@ -40,8 +40,9 @@ def sentence_transformers_defaults(folder: Path) -> dict[str, Any]:
 
 
 def _defaults(folder: Path) -> dict[str, Any]:
-    for module in read_json(folder / "modules.json", optional=True, expected=list):
-        kind = str(module.get("type")).rpartition(".")[2]
+    modules = read_json(folder / "modules.json", optional=True, expected=list)
+    paths = {str(m.get("type")).rpartition(".")[2]: str(m.get("path") or "") for m in modules}
+    for kind in paths:
         if kind not in _MODULES:
             raise CheckpointError(
                 f"{folder / 'modules.json'}: the model has a {kind} module, which is not "
@@ -56,12 +57,14 @@ def _defaults(folder: Path) -> dict[str, Any]:
     if bert.get("do_lower_case"):
         defaults["lower_case"] = True
     prompts = _prompts(folder)
-    pooling = read_json(folder / "1_Pooling" / "config.json", optional=True)
+    # only the last part of a name: nothing outside the folder is read
+    config = folder / Path(paths.get("Pooling") or "1_Pooling").name / "config.json"
+    pooling = read_json(config, optional=True)
     if pooling:
-        defaults["pooling"] = _pooling(pooling, folder)
+        defaults["pooling"] = _pooling(pooling, config)
         if pooling.get("include_prompt") is False and prompts:
             raise CheckpointError(
-                f"{folder / '1_Pooling' / 'config.json'}: include_prompt is false, which leaves "
+                f"{config}: include_prompt is false, which leaves "
                 "the prompt's tokens out of the mean; that is not supported"
             )
     if prompts:
@@ -70,18 +73,22 @@ def _defaults(folder: Path) -> dict[str, Any]:
 
 
 def _prompts(folder: Path) -> dict[str, str]:
-    """The prompts for queries and documents; none at all if both are empty."""
+    """The prompts for queries and documents; none at all if both are empty.
+
+    What is missing is taken from "passage" and from the default prompt, as the authors of E5 and
+    others mean them; sentence-transformers itself leaves them to its caller.
+    """
     config = read_json(folder / "config_sentence_transformers.json", optional=True)
     prompts = config.get("prompts") or {}
-    default = prompts.get(config.get("default_prompt_name"), "")
+    default = prompts.get(config.get("default_prompt_name")) or ""
     chosen = {
-        "query": prompts.get("query", default),
-        "document": prompts.get("document", prompts.get("passage", default)),
+        "query": prompts.get("query", default) or "",
+        "document": prompts.get("document", prompts.get("passage", default)) or "",
     }
     return chosen if any(chosen.values()) else {}
 
 
-def _pooling(config: Mapping[str, Any], folder: Path) -> str:
+def _pooling(config: Mapping[str, Any], path: Path) -> str:
     named = config.get("pooling_mode")
     if named is None:
         named = [name for name, (flag, _) in _POOLINGS.items() if config.get(flag)] or ["mean"]
@@ -89,7 +96,7 @@ def _pooling(config: Mapping[str, Any], folder: Path) -> str:
     ours = _POOLINGS.get(names[0], (None, None))[1] if len(names) == 1 else None
     if ours is None:
         raise CheckpointError(
-            f"{folder / '1_Pooling' / 'config.json'}: pooling {' + '.join(map(str, names))} is not "
+            f"{path}: pooling {' + '.join(map(str, names))} is not "
             "supported; remove the file and choose a pooling yourself"
         )
     return ours

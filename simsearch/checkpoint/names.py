@@ -25,7 +25,10 @@ _IGNORED = re.compile(
     r"|(cls\.)?predictions\.decoder\.(weight|bias)|lm_head\.decoder\.(weight|bias)"
     r"|(encoder|.*)\.(embed_positions\.weight|relative_positions_encoding\.positions_encoding)"
 )
-_PREFIX = re.compile(r"(bert|albert|roberta|electra|nezha|roformer)\.")
+# what programs that wrap a model put before its names, and the model's own
+_PREFIX = re.compile(
+    r"((_orig_mod|module|model|0|auto_model)\.)*((bert|albert|roberta|electra|nezha|roformer)\.)?"
+)
 # RoBERTa's names for the parts of BERT's masked-language-model head
 _ROBERTA_HEAD = {
     "lm_head.dense.": "cls.predictions.transform.dense.",
@@ -124,7 +127,7 @@ def _modules(a: Architecture) -> dict[str, str]:
 
 def without_prefix(name: str) -> str:
     """A Hugging Face parameter as ``huggingface_names`` spells it, whatever wrote the file."""
-    bare = _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
+    bare = _PREFIX.sub("", name, count=1)
     for theirs, ours in _ROBERTA_HEAD.items():
         bare = bare.replace(theirs, ours) if bare.startswith(theirs) else bare
     # older exports say gamma and beta for the two parameters of a normalisation

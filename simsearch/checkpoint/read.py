@@ -18,9 +18,9 @@ from simsearch.sources import find_source
 
 MANIFEST = "simsearch.json"
 _SHORTEST = 3  # [CLS], [SEP] and a token between them
-# Embedding tables are rounded up to a multiple that suits the hardware, 128 at most; a vocabulary
+# Embedding tables are rounded up to a multiple that suits the hardware, 256 at most; a vocabulary
 # that is shorter by more belongs to another model.
-_MOST_UNUSED_ROWS = 127
+_MOST_UNUSED_ROWS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def load_checkpoint(
             max_length=_length(max_length, chosen.get("max_length"), architecture),
             pooling=str(chosen.get("pooling", "mean")),
             layers=None if layers is None else tuple(int(layer) for layer in layers),
-            prompts={str(k): str(v) for k, v in chosen.get("prompts", {}).items()},
+            prompts={str(k): str(v) for k, v in chosen.get("prompts", {}).items() if v},
             whitening=None if whitening is None else source.folder / Path(whitening).name,
             dim=chosen.get("dim"),
             known_weights=source.weights,
@@ -131,7 +131,9 @@ def _check_vocabulary(
             f"{rows} rows (vocab_size in the config); use the vocabulary that belongs to this "
             "checkpoint"
         )
-    if first_position and vocabulary.program is None:
+    positions = architecture.max_position_embeddings
+    meant = vocabulary.padding == first_position - 1 and positions % 8 == 0
+    if first_position and vocabulary.program is None and not meant:
         raise CheckpointError(
             f"{layout.config}: model_type is RoBERTa's, yet the vocabulary is a BERT's. Chinese "
             "whole-word-masking RoBERTa is a BERT: say --family bert, or set model_type to 'bert'"
@@ -141,19 +143,22 @@ def _check_vocabulary(
 def _casing(
     vocabulary: Vocabulary, chosen: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[bool, bool]:
-    """Whether WordPiece lowers case and strips accents. Any other tokenizer has its own rules."""
+    """Whether a text is lowered first, and whether WordPiece strips accents.
+
+    Any other tokenizer strips them or not by rules of its own.
+    """
     if vocabulary.program is not None:
-        if "lower_case" in overrides or "strip_accents" in overrides:
+        if "strip_accents" in overrides:
             raise SettingsError(
-                f"{vocabulary.path} has rules of its own for case and accents; leave lower_case "
-                "and strip_accents out"
+                f"{vocabulary.path} has rules of its own for accents; leave strip_accents out"
             )
-        return False, False
-    said = {**chosen, **overrides}
-    guess = not vocabulary.looks_cased if vocabulary.lower_case is None else vocabulary.lower_case
-    lower = bool(said.get("lower_case", guess))
-    follows = lower if vocabulary.strip_accents is None else vocabulary.strip_accents
-    return lower, bool(said.get("strip_accents", follows))
+        return bool({**chosen, **overrides}.get("lower_case")), False
+    own = not vocabulary.looks_cased if vocabulary.lower_case is None else vocabulary.lower_case
+    lower = bool({"lower_case": own, **chosen, **overrides}["lower_case"])
+    # sentence-transformers may lower before a tokenizer that goes by its own rule for accents
+    follows = lower if {"lower_case", "strip_accents"} & overrides.keys() else own
+    said = follows if vocabulary.strip_accents is None else vocabulary.strip_accents
+    return lower, bool({"strip_accents": said, **chosen, **overrides}["strip_accents"])
 
 
 def _length(given: int | None, usual: Any, architecture: Architecture) -> int:

@@ -57,7 +57,9 @@ def save_huggingface(
             pooling, a.num_hidden_layers, a.hidden_size, _pooler(tensors), whitening
         )
         write_modules(modules, aside)
-        length = {"max_seq_length": checkpoint.max_length, "do_lower_case": False}
+        # a WordPiece lowers case by itself
+        lower = checkpoint.lower_case and checkpoint.vocabulary.program is not None
+        length = {"max_seq_length": checkpoint.max_length, "do_lower_case": lower}
         write_json(aside / "sentence_bert_config.json", length)
         write_json(aside / "config_sentence_transformers.json", _prompts_config(checkpoint))
         (aside / "README.md").write_text(model_card(checkpoint, pooling, whitening), "utf-8")

@@ -41,7 +41,7 @@ def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
         (folder / "tokenizer.json").write_text(json.dumps(program, ensure_ascii=False), "utf-8")
         config["do_lower_case"] = checkpoint.lower_case
         config["strip_accents"] = checkpoint.strip_accents
-        config["tokenize_chinese_chars"] = True
+        config["tokenize_chinese_chars"] = vocabulary.split_chinese
     else:
         # a program may give segments other than 0, the only one that we compute with
         config["model_input_names"] = ["input_ids", "attention_mask"]
@@ -69,7 +69,7 @@ def _wordpiece(checkpoint: Checkpoint, special: list[str]) -> dict[str, Any]:
     rust.add_special_tokens(special)
     rust.normalizer = normalizers.BertNormalizer(
         clean_text=True,
-        handle_chinese_chars=True,
+        handle_chinese_chars=checkpoint.vocabulary.split_chinese,
         strip_accents=checkpoint.strip_accents,
         lowercase=checkpoint.lower_case,
     )
