@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.cache import cache_folder, read_json, write_json
+from simsearch.cache import cache_folder, read_json, remember
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.variables import backbone_shapes, pooler_shapes
 from simsearch.errors import CheckpointError
@@ -46,7 +46,7 @@ def _remembered(checkpoint: Checkpoint) -> WeightHashes:
     by_bytes = _memo(checkpoint, *(sha256_of(path) for path in checkpoint.weight_files))
     hashes = _recall(by_bytes) or _computed(checkpoint)
     for path in (by_bytes, by_stat):
-        write_json(path, {"backbone": hashes.backbone, "pooler": hashes.pooler})
+        remember(path, {"backbone": hashes.backbone, "pooler": hashes.pooler})
     return hashes
 
 

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -66,15 +67,19 @@ class Whitening:
         return replace(self, kernel=self.kernel[:, :dim])
 
     def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` file, all of it or nothing."""
+        """Write an ``.npz`` file, all of it or nothing; SettingsError if it cannot be written."""
         with new_file(Path(path)) as aside, aside.open("wb") as file:
-            np.savez(
-                file,
-                mean=self.mean,
-                kernel=self.kernel,
-                encoder=np.array(self.encoder),
-                rows=np.array(self.rows),
-            )
+            self.write(file)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the content of an ``.npz`` file."""
+        np.savez(
+            file,
+            mean=self.mean,
+            kernel=self.kernel,
+            encoder=np.array(self.encoder),
+            rows=np.array(self.rows),
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> Whitening:

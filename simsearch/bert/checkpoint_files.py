@@ -36,10 +36,13 @@ from simsearch.checkpoint.variables import (
     position_embeddings,
     word_embeddings,
 )
+from simsearch.config import Family
 from simsearch.errors import CheckpointError
+from simsearch.files import system_error
 
 Array = npt.NDArray[np.float32]
 Variables = dict[str, Array]
+_BELONG = "Check that config and weights belong together, and leave --family out"
 # a part of the model itself, as Google or Hugging Face call it
 _BACKBONE = re.compile(r"(bert|electra)/(embeddings|encoder)/|(embeddings|encoder)\.")
 
@@ -198,22 +201,26 @@ def _check_names(checkpoint: Checkpoint, shapes: Shapes, names: set[str]) -> Non
         found = f" It holds names that we don't know, such as {strangers[0]}." if strangers else ""
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise CheckpointError(
-            f"{file}: {', '.join(missing[:3])}{more} missing for a {a.family} of "
+            f"{file}: {', '.join(missing[:3])}{more} missing for {_a(a.family)} of "
             f"{a.num_hidden_layers} layers.{found} {_question(a, missing)}"
         )
     # to compute without them would give other vectors than the model's
     left_out = [name for name in strangers if _BACKBONE.match(name)]
     if left_out:
         raise CheckpointError(
-            f"{file}: holds {left_out[0]}, which a {a.family} of {a.num_hidden_layers} layers does "
-            "not have. Is the config the one of these weights?"
+            f"{file}: holds {left_out[0]}, which {_a(a.family)} of {a.num_hidden_layers} layers "
+            f"does not have. {_BELONG}"
         )
 
 
 def _question(a: Architecture, missing: Sequence[str]) -> str:
     if all("position_embeddings" in name for name in missing):
         return "NEZHA and RoFormer have none: if it is one, say --family nezha or roformer"
-    return "Is the config the one of these weights?"
+    return _BELONG
+
+
+def _a(family: Family) -> str:
+    return f"an {family}" if family in ("albert", "electra") else f"a {family}"
 
 
 def has_variables(checkpoint: Checkpoint, shapes: Shapes) -> bool:
@@ -253,11 +260,25 @@ def checkpoint_variables(checkpoint: Checkpoint) -> Variables:
 
 
 def write_google_checkpoint(variables: Mapping[str, Array], prefix: Path) -> None:
-    """Write ``<prefix>.index`` and ``<prefix>.data-00000-of-00001`` with exactly these names."""
+    """Write ``<prefix>.index`` and ``<prefix>.data-00000-of-00001`` with exactly these names.
+
+    Raises OSError if the system refuses.
+    """
     names = sorted(variables)
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(variables[name]) for name in names],
-    )
+    tensors = [tf.constant(variables[name]) for name in names]
+    with writing():
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=tensors,
+        )
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Turn TensorFlow's error of the block, which only writes files, into the OSError it was."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise system_error(error.message) from None

@@ -19,7 +19,13 @@ from simsearch.bert.backend import (
     tf,
     tnp,
 )
-from simsearch.bert.checkpoint_files import Array, Variables, has_variables, read_variables
+from simsearch.bert.checkpoint_files import (
+    Array,
+    Variables,
+    has_variables,
+    read_variables,
+    writing,
+)
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
 from simsearch.checkpoint.variables import backbone_shapes, mlm_shapes, pooler_shapes
@@ -150,9 +156,10 @@ def encoder_graph(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
 
 
 def save_encoder_graph(checkpoint: Checkpoint, heads: Sequence[str], folder: Path) -> None:
-    """Write ``encoder_graph`` as a TensorFlow SavedModel."""
+    """Write ``encoder_graph`` as a TensorFlow SavedModel. Raises OSError if the system refuses."""
     graph = encoder_graph(checkpoint, heads)
-    tf.saved_model.save(graph, str(folder), signatures=graph.encode)
+    with writing():
+        tf.saved_model.save(graph, str(folder), signatures=graph.encode)
 
 
 def mask_filler(checkpoint: Checkpoint) -> Callable[[Sequence[int], int], Array]:

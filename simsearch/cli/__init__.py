@@ -41,8 +41,7 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         # a full disk, a missing permission: the machine's state, which the user can mend
-        name = f"{error.filename}: " if error.filename else ""
-        _fail(f"{name}{error.strerror or error}")
+        _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from simsearch.config import CorpusSettings, OnError
 from simsearch.corpus import Row, RowProblem, read_corpus
-from simsearch.encoder import Vectors
 from simsearch.errors import CorpusError
 from simsearch.files import check_new_file, new_file
 from simsearch.pipeline.progress import OnProgress, counting
@@ -48,32 +47,28 @@ def encode_file(
     """Encode a text file line by line, empty lines included, into an ``.npy`` file.
 
     ``out`` holds float32 unit rows (lines, dim), all of them or, after any error, what it held
-    before. Returns the number of lines. Raises CorpusError for a file that is not UTF-8 text.
+    before. Returns the number of lines. Raises CorpusError for a file that is not UTF-8 text and
+    SettingsError if ``out`` cannot be written.
     """
     check_new_file(out)
     if not path.is_file():
         raise CorpusError(f"{path}: not a file; write the lines to one, since it is read twice")
     count = sum(1 for _ in text_lines(path))
     done = 0
-    with _new_array(out, (count, encoder.dim)) as rows:
+    with new_file(out) as aside, aside.open("wb") as file:
+        _write_header(file, (count, encoder.dim))
         advance = counting(progress, 0, count)
         for vectors in encoder.encode_stream(text_lines(path), progress=advance):
-            rows[done : done + len(vectors)] = vectors
+            # not mapped into memory: a full disk would kill the process
+            file.write(np.ascontiguousarray(vectors, np.float32).data)
             done += len(vectors)
         if done != count:
             raise CorpusError(f"{path}: had {count} lines, then {done}; leave it alone meanwhile")
     return count
 
 
-@contextlib.contextmanager
-def _new_array(path: Path, shape: tuple[int, int]) -> Iterator[Vectors]:
-    """A float32 array to fill, which becomes the ``.npy`` file ``path`` when all went well."""
-    with new_file(path) as aside:
-        if shape[0]:
-            rows = np.lib.format.open_memmap(aside, "w+", np.float32, shape)
-            yield rows
-            rows.flush()
-        else:  # which cannot be mapped into memory
-            with aside.open("wb") as file:
-                np.save(file, np.empty(shape, np.float32))
-            yield np.empty(shape, np.float32)
+def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+    """Begin an ``.npy`` file of float32 rows."""
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.cache import cache_folder, folder_made_by
+from simsearch.cache import cache_folder, discard, whole_folder_made_by
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision
 from simsearch.pooling import all_heads
@@ -30,6 +30,7 @@ finally:
 
 # Part of the name of every cached graph: raise it when encoder_graph or pooling.py change.
 _GRAPH_FORMAT = 1
+_GRAPH = "graph.xml"  # and the weights beside it in graph.bin
 
 
 class OpenVinoRuntime:
@@ -47,7 +48,7 @@ class OpenVinoRuntime:
     ) -> None:
         self._lock = threading.Lock()
         core = ov.Core()
-        graph = core.read_model(_cached_graph(checkpoint, hashes) / "graph.xml")
+        graph = _cached_graph(core, checkpoint, hashes)
         by_name = {name: output for output in graph.outputs for name in output.get_names()}
         wanted = ov.Model([by_name[head] for head in heads], graph.get_parameters(), "encoder")
         bfloat16 = precision == "auto" and "BF16" in core.get_property(
@@ -70,7 +71,7 @@ class OpenVinoRuntime:
             return [np.array(outputs[i]) for i in range(len(self._compiled.outputs))]
 
 
-def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
+def _cached_graph(core: ov.Core, checkpoint: Checkpoint, hashes: WeightHashes) -> ov.Model:
     a = checkpoint.architecture
     # the hash covers the variables; these change the computation on them
     shape = f"{a.family}-{a.num_attention_heads}-{a.hidden_act}-{a.layer_norm_eps}"
@@ -85,7 +86,21 @@ def _cached_graph(checkpoint: Checkpoint, hashes: WeightHashes) -> Path:
         # Python 3.13
         saved = folder / "tensorflow"
         bert.save_encoder_graph(checkpoint, heads, saved)
-        ov.save_model(ov.Core().read_model(saved), folder / "graph.xml", compress_to_fp16=False)
+        _save(core, core.read_model(saved), folder)
         shutil.rmtree(saved)
 
-    return folder_made_by(cache_folder() / "graphs" / key, convert)
+    entry = cache_folder() / "graphs" / key
+    try:
+        return core.read_model(whole_folder_made_by(entry, convert) / _GRAPH)
+    except RuntimeError:  # damage that its size and time of change don't tell
+        discard(entry)
+        return core.read_model(whole_folder_made_by(entry, convert) / _GRAPH)
+
+
+def _save(core: ov.Core, graph: ov.Model, folder: Path) -> None:
+    """Write a graph; OSError if the system refuses."""
+    try:
+        ov.save_model(graph, folder / _GRAPH, compress_to_fp16=False)
+        core.read_model(folder / _GRAPH)  # a disk that was full for a moment cuts without a word
+    except RuntimeError as error:  # without the system's reason
+        raise OSError("OpenVINO could not write the graph") from error

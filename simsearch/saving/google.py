@@ -15,7 +15,7 @@ def save_google(
 ) -> None:
     """Write a checkpoint that loads as this encoder, options included.
 
-    Raises SettingsError if ``folder`` exists and is not empty.
+    Raises SettingsError if ``folder`` exists and is not empty, or cannot be written.
     """
     from simsearch import bert  # TensorFlow, which a query does without
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
@@ -16,7 +15,7 @@ from simsearch.checkpoint.variables import backbone_shapes, pooler_shapes
 from simsearch.errors import SettingsError
 from simsearch.pooling import Pooling
 from simsearch.saving.card import model_card
-from simsearch.saving.folder import fresh_folder, write_json, write_manifest
+from simsearch.saving.folder import fresh_folder, write_json, write_manifest, write_tensors
 from simsearch.saving.modules import (
     Tensors,
     modules_after,
@@ -44,13 +43,14 @@ def save_huggingface(
     """Write a model for sentence-transformers that also loads as this encoder.
 
     The masked-language-model head is left out (``save_google`` keeps it). Raises SettingsError for
-    what sentence-transformers would compute otherwise, and if ``folder`` exists and is not empty.
+    what sentence-transformers would compute otherwise, and if ``folder`` exists and is not empty,
+    or cannot be written.
     """
     a = checkpoint.architecture
     _check_representable(checkpoint, pooling)
     with fresh_folder(folder) as aside:
         tensors = _tensors(checkpoint)
-        save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
+        write_tensors(aside / "model.safetensors", tensors)
         write_json(aside / "config.json", _config(checkpoint, pooling))
         write_tokenizer(checkpoint, aside)
         modules = modules_after(

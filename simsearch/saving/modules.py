@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
 
 from simsearch.pooling import Pooling
-from simsearch.saving.folder import write_json
+from simsearch.saving.folder import write_json, write_tensors
 from simsearch.whitening import Whitening
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -141,5 +140,4 @@ def write_modules(modules: list[Module], folder: Path) -> None:
         if module.config:
             write_json(folder / path / "config.json", module.config)
         if module.tensors:
-            tensors = folder / path / "model.safetensors"
-            save_file(module.tensors, tensors, metadata={"format": "pt"})
+            write_tensors(folder / path / "model.safetensors", module.tensors)

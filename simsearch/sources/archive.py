@@ -24,7 +24,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from simsearch.cache import cache_folder, folder_made_by, read_json, write_json, writing
+from simsearch.cache import (
+    cache_folder,
+    folder_made_by,
+    read_json,
+    remember,
+    write_json,
+    writing,
+)
 from simsearch.errors import CheckpointError
 from simsearch.files import sha256_of
 from simsearch.sources.download import download
@@ -109,7 +116,7 @@ def _from_file(name: str, wanted: str | None) -> Path:
             found = sha256_of(path)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-        write_json(memo, {"path": str(path), "sha256": found})
+        remember(memo, {"path": str(path), "sha256": found})
     if wanted not in (None, found):
         raise CheckpointError(
             f"{path}: its SHA-256 is {found}, expected {wanted}; download or copy it again"
@@ -127,13 +134,13 @@ def _from_web(url: str, wanted: str | None, offline: bool) -> Path:
     if offline:
         raise CheckpointError(
             f"{shown(url)}: is not in the cache ({_archives()}), and offline the web is not asked; "
-            "use it once with a connection, or give the path of the archive"
+            f"fetch it with `simsearch models --fetch {shown(url)}`, or give the archive's path"
         )
     with _lock(url_key(url)):
         found = wanted or _remembered(memo)
         if found is None or not _is_whole(found):  # else another process was faster
             found = _fetched_and_unpacked(url, wanted)
-            write_json(memo, {"url": shown(url), "sha256": found})
+            remember(memo, {"url": shown(url), "sha256": found})
     return _checkpoint_in(_files(found))
 
 
