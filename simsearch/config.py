@@ -79,6 +79,19 @@ class EncoderSettings(_Section):
     runtime: RuntimeName = "openvino"
 
 
+class ManifestSettings(_Section):
+    """What a ``simsearch.json`` beside a checkpoint says of its use."""
+
+    pooling: PoolingName | None = None
+    layers: list[int] | None = None
+    lower_case: bool | None = None
+    strip_accents: bool | None = None
+    max_length: int | None = pydantic.Field(default=None, ge=3)
+    prompts: dict[Literal["query", "document"], str] | None = None
+    whitening: str | None = None
+    dim: int | None = pydantic.Field(default=None, ge=1)
+
+
 class CorpusSettings(_Section):
     """How corpus files are read. Columns: ``None`` means ``text``, and ``id`` if there is one.
 
@@ -148,6 +161,11 @@ def encoder_settings(values: Mapping[str, Any], source: str) -> EncoderSettings:
 def corpus_settings(values: Mapping[str, Any], source: str) -> CorpusSettings:
     """Checked corpus settings from plain values; SettingsError names ``source``."""
     return _validated(CorpusSettings, values, source)
+
+
+def manifest_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What a manifest says, without what it says nothing of; SettingsError names ``source``."""
+    return _validated(ManifestSettings, values, source).model_dump(exclude_none=True)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

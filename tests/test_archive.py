@@ -564,7 +564,10 @@ def test_an_archive_whose_unpacking_was_interrupted_is_not_downloaded_again(
 def test_offline_an_address_is_not_asked(server: FileServer, saved: Save) -> None:
     data = PACK[".zip"](FILES)
     url = server.serve("/m.zip", Served(data))
-    with pytest.raises(CheckpointError, match=r"is not in the cache .* use it once with a connect"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"is not in the cache .* fetch it with `simsearch models --fetch http",
+    ):
         archive_folder(url, offline=True)
     folder = archive_folder(str(saved(data)), offline=True)
     sha256 = hashlib.sha256(data).hexdigest()

@@ -139,7 +139,7 @@ BROKEN = {
     ),
     "shortest text": (
         lambda folder: (folder / "simsearch.json").write_text('{"max_length": 2}'),
-        "max_length 2, expected 3 tokens or more",
+        "simsearch.json: max_length is 2; input should be greater than or equal to 3",
     ),
     "shape": (
         edit_config(intermediate_size=40),
@@ -147,11 +147,19 @@ BROKEN = {
     ),
     "another family's weights": (
         edit_config(model_type="albert", embedding_size=8),
-        "missing for a albert.*It holds names that we don't know",
+        "missing for an albert.*It holds names that we don't know",
+    ),
+    "manifest with a typo": (
+        lambda folder: (folder / "simsearch.json").write_text('{"polling": "cls"}'),
+        "simsearch.json: unknown setting 'polling'; did you mean 'pooling'",
+    ),
+    "manifest with a prompt for nothing": (
+        lambda folder: (folder / "simsearch.json").write_text('{"prompts": {"querry": "x"}}'),
+        "simsearch.json: prompts.querry",
     ),
     "manifest": (
         lambda folder: (folder / "simsearch.json").write_text('{"max_length": "x"}'),
-        "simsearch.json: a value is not usable",
+        "simsearch.json: max_length is 'x'; input should be a valid integer",
     ),
 }
 

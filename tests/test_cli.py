@@ -172,7 +172,7 @@ def test_build_json_is_one_object_and_the_message_stays_on_stderr(
     assert built.err == (
         "skipped c.txt:2: empty text\n"
         "cut d439b525180b1e16: 22 tokens, the encoder takes 16\n"
-        "i: 3 documents; 1 rows skipped; 1 texts cut to the model's length "
+        "i: 3 documents; 1 row skipped; 1 text cut to the model's length "
         "(--chunk indexes such texts whole)\n"
     )
     # "a b" twice: the first 16 hex digits of its SHA-256 (sha256sum), then the same with -2
@@ -533,7 +533,7 @@ def test_an_index_is_replaced_only_when_asked(run: Run, tiny_bert: Path, index: 
     replaced = run(
         *("build", "d.txt", "--index", "i", "--model", tiny_bert, "--pooling", "cls", "--replace")
     )
-    assert replaced == Ran(0, "", "i: 1 documents\n")
+    assert replaced == Ran(0, "", "i: 1 document\n")
     facts = run("info", "i", "--json").json()[0]
     assert [facts[name] for name in ("count", "pooling", "generation")] == [1, "cls", 2]
     (answer,) = run("query", "i", ROLE, "--json").json()

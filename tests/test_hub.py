@@ -448,7 +448,7 @@ def test_a_name_that_does_not_exist_may_be_a_misspelt_folder(hub: HubServer) -> 
 
 def test_a_gated_repository_and_a_missing_revision_are_told_apart(hub: HubServer) -> None:
     hub.add("owner/bert", BERT, token="hf_of_another", gated=True)
-    assert f"ask for access at {hub.url}/owner/bert" in refused("owner/bert")
+    assert f"ask for it at {hub.url}/owner/bert" in refused("owner/bert")
     hub.add("owner/bert", BERT, token=None)
     assert "no revision 'v9'; give a branch" in refused("owner/bert@v9")
 
@@ -457,7 +457,11 @@ def test_a_server_that_is_no_hub_is_named(hub: HubServer, monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/mirror/")
     assert f"neither a folder here nor a repository of {hub.url}/mirror " in refused("owner/bert")
     monkeypatch.setenv("HF_ENDPOINT", "127.0.0.1")
-    assert "the connection to 127.0.0.1 failed (UnsupportedProtocol" in refused("owner/bert")
+    assert "HF_ENDPOINT: the address begins with ''; expected http" in refused("owner/bert")
+    monkeypatch.setenv("HF_ENDPOINT", "http://[::1")
+    assert "HF_ENDPOINT: the address cannot be understood" in refused("owner/bert")
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:geheim@127.0.0.1:1")
+    assert "geheim" not in refused("owner/bert")
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     for body in (b"<html>Welcome to this hotel</html>", b"[]", b"{}", b'{"id": "a/b"}'):
         hub.fail("/api", body=body)
@@ -556,6 +560,20 @@ def test_a_cache_without_links_holds_the_files_themselves(hub: HubServer) -> Non
     commit = hub.add("owner/bert", {**BERT, "config.json": b"{}"})
     _, error = printed(f"owner/bert@{commit}", HF_HUB_DISABLE_SYMLINKS="1")
     assert f"expected {SHA}; the file came damaged" in error
+
+
+def test_a_damaged_file_is_deleted_only_by_who_may_fetch_it_anew(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = hub_snapshot("owner/bert").folder / "model.safetensors"
+    weights.resolve().write_bytes(WEIGHTS[::-1])
+    monkeypatch.setenv("SIMSEARCH_CACHE", str(tmp_path / "new"))  # without the note of its sizes
+    assert "simsearch models --fetch" in refused("owner/bert", offline=True)
+    assert weights.is_file()
+    assert "it is deleted; run again" in refused("owner/bert")
+    assert not weights.exists()
+    assert hub_snapshot("owner/bert").folder == weights.parent
+    assert weights.read_bytes() == WEIGHTS
 
 
 # --- names

@@ -24,12 +24,16 @@ import simsearch
 from simsearch import bert
 from simsearch.checkpoint import load_checkpoint
 from simsearch.checkpoint.names import huggingface_names
-from simsearch.errors import CheckpointError
+from simsearch.config import EncoderSettings
+from simsearch.errors import CheckpointError, SettingsError
+from simsearch.evaluation.tasks import WordOrderTask
+from simsearch.records import WordOrderTriple
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.sources import MODELS, find_source, state_of
 from simsearch.sources.registry import installed_folder
 
 ROOT = Path(__file__).parent.parent
+TRIPLE = WordOrderTriple("1", "en", "role", "the dog bit the man", "a b", "the man bit the dog")
 TEXTS = ["张三请李四吃饭。", "李四请张三吃饭。", "The parcel is late.", ""]
 
 
@@ -143,6 +147,18 @@ def test_what_is_in_an_address_and_secret_is_not_in_an_index(tmp_path: Path) -> 
         assert "s3cret" not in reference
         folder = find_source(reference, offline=True).folder
         assert folder == find_source(address, offline=True).folder
+        encoder = SentenceEncoder.load(address)
+        (result,) = simsearch.benchmark(
+            [WordOrderTask("t", [TRIPLE])], [EncoderSettings(model=address)]
+        )
+        encoder.export_hf(tmp_path / "exported")
+        with pytest.raises(SettingsError) as refused:
+            SentenceEncoder.load(address, pooling="max", layers=[0, 1]).export_hf(tmp_path / "x")
+        fetched = simsearch_models("--fetch", address, "--json")
+        told = [result.model, encoder.checkpoint.name, str(refused.value), *fetched.stdout.split()]
+        told += [file.decode(errors="replace") for file in files_of(tmp_path / "exported").values()]
+        assert fetched.returncode == 0
+        assert not [text for text in told if "geheim" in text or "s3cret" in text]
 
 
 # Names
@@ -248,6 +264,8 @@ def test_a_folder_goes_before_a_short_name(
     ("name", "message"),
     [
         ("bert-base-chinesee", "did you mean 'bert-base-chinese'?"),
+        ("", "the name of the checkpoint is empty"),
+        ("bge-small-zh-v1.5@main", "did you mean BAAI/bge-small-zh-v1.5@main?"),
         ("no such", "`simsearch models` lists the short names"),
         ("a/b/c", "neither a folder, nor an archive"),
         ("ftp://host/model.zip", "the address begins with 'ftp'"),
@@ -295,6 +313,11 @@ def test_models_fetch_downloads_what_is_new(hub: HubServer, tmp_path: Path) -> N
     second = hub.add("owner/tiny", {**files, "modules.json": b"[]"})
     (row,) = simsearch_models("--fetch", "owner/tiny", "--json").stdout.splitlines()
     assert json.loads(row)["reference"] == f"owner/tiny@{second}"
+    useless = files | {"config.json": b'{"model_type": "distilbert"}'}
+    hub.add("owner/distilbert", useless)
+    refused = simsearch_models("--fetch", "owner/distilbert")
+    assert refused.returncode == 2
+    assert "model family 'distilbert' is not supported" in refused.stderr
     missing = simsearch_models("--fetch", "owner/nothing")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.startswith("simsearch: 'owner/nothing' is neither a folder here nor")

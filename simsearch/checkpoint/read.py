@@ -12,9 +12,9 @@ from simsearch.checkpoint.huggingface import sentence_transformers_defaults
 from simsearch.checkpoint.json_file import read_json
 from simsearch.checkpoint.layout import Layout, find_layout
 from simsearch.checkpoint.vocabulary import Vocabulary, read_vocabulary
-from simsearch.config import Family
+from simsearch.config import Family, manifest_settings
 from simsearch.errors import CheckpointError, SettingsError
-from simsearch.sources import find_source
+from simsearch.sources import find_source, printable_name
 
 MANIFEST = "simsearch.json"
 _SHORTEST = 3  # [CLS], [SEP] and a token between them
@@ -88,7 +88,7 @@ def load_checkpoint(
     first = 0 if family else first_position(config, layout.config)
     vocabulary = read_vocabulary(source.folder)
     _check_vocabulary(vocabulary, architecture, layout, first)
-    manifest = read_json(source.folder / MANIFEST, optional=True)
+    manifest = _manifest(source.folder / MANIFEST)
     # ours says how the vectors are made, whatever sentence-transformers needs to make the same
     complete = "pooling" in manifest
     theirs = {} if complete else sentence_transformers_defaults(source.folder)
@@ -97,7 +97,7 @@ def load_checkpoint(
     layers, whitening = chosen.get("layers"), chosen.get("whitening")
     try:
         return Checkpoint(
-            name=str(name),
+            name=printable_name(name),
             reference=source.reference,
             folder=source.folder,
             layout=layout,
@@ -118,6 +118,13 @@ def load_checkpoint(
     except (TypeError, ValueError, AttributeError) as error:
         manifest_file = source.folder / MANIFEST
         raise CheckpointError(f"{manifest_file}: a value is not usable ({error})") from None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        return manifest_settings(read_json(path, optional=True), str(path))
+    except SettingsError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _check_vocabulary(

@@ -17,6 +17,7 @@ from simsearch.cli.options import (
     config_option,
     corpus_argument,
     corpus_options,
+    counted,
     encoder_options,
     json_option,
     model_option,
@@ -58,7 +59,7 @@ def encode(file: Path, out: Path, as_json: bool, **options: Any) -> None:
         rows = pipeline.encode_file(encoder, file, out, progress)
     if as_json:
         print_json({"out": str(out), "rows": rows, "dim": encoder.dim})
-    click.echo(f"{out}: {rows:,} rows of {encoder.dim}", err=True)
+    click.echo(f"{out}: {counted(rows, 'row')} of {encoder.dim}", err=True)
     print_truncation(encoder.truncated)
 
 

@@ -20,6 +20,7 @@ from simsearch.cli.options import (
     config_option,
     corpus_argument,
     corpus_options,
+    counted,
     encoder_options,
     json_option,
     model_option,
@@ -107,15 +108,15 @@ def _row_messages(report: BuildReport) -> Iterator[str]:
 
 def _build_message(report: BuildReport, chunked: bool) -> str:
     done = f"{report.folder}{'' if report.changed else ' is up to date'}: "
-    done += f"{report.documents:,} documents"
+    done += counted(report.documents, "document")
     if chunked:
-        done += f" in {report.chunks:,} chunks"
+        done += f" in {counted(report.chunks, 'chunk')}"
     if report.resumed:
         done += f", {report.resumed:,} of them from the interrupted build"
     if report.skipped:
-        done += f"; {report.skipped:,} rows skipped"
+        done += f"; {counted(report.skipped, 'row')} skipped"
     if report.truncated:
-        done += f"; {report.truncated:,} texts cut to the model's length"
+        done += f"; {counted(report.truncated, 'text')} cut to the model's length"
         done += "" if chunked else " (--chunk indexes such texts whole)"
     return done if report.changed else f"{done}; nothing to do"
 

@@ -30,18 +30,20 @@ from simsearch.cli.options import (
 def models(names: tuple[str, ...], as_json: bool) -> None:
     """List the models that have a short name, and whether this machine has them.
 
-    Every command takes such a name as --model, or a folder, an archive (.zip, .tar.gz) by path or
-    URL, or owner/name on the Hugging Face hub. What is missing is fetched when it is first used.
+    --model takes such a name, or a folder, an archive (.zip, .tar.gz) by path or URL, or owner/name
+    on the Hugging Face hub. What is missing is fetched when it is first used.
 
     \b
     simsearch models
     simsearch models --fetch bge-small-zh-v1.5 --fetch hfl/chinese-macbert-base
     """
+    from simsearch.checkpoint import load_checkpoint
     from simsearch.cli.render import print_models
-    from simsearch.sources import MODELS, find_source, state_of
+    from simsearch.sources import MODELS, find_source, printable_name, state_of
 
-    for name in names:
-        source = find_source(name, refresh=True)
+    for asked in names:
+        name, source = printable_name(asked), find_source(asked, refresh=True)
+        load_checkpoint(source.reference, offline=True)  # that it can be used is worth knowing now
         if as_json:
             print_json({"name": name, "reference": source.reference, "folder": str(source.folder)})
         else:

@@ -68,7 +68,7 @@ _encoder_options = (
     click.option(
         "--family",
         type=click.Choice(["bert", "albert", "nezha", "electra", "roformer"]),
-        help="Kind of model, where its config does not say.",
+        help="Kind of model, whatever its config says.",
     ),
     click.option(
         "--lower-case/--no-lower-case", default=None, help="Whether the model is uncased."
@@ -164,3 +164,8 @@ def several(values: Sequence[str]) -> list[str] | None:
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on a line of stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 text``, ``2,000 texts``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from simsearch.cli.options import counted
 from simsearch.evaluation.report import BenchmarkResult, table
 from simsearch.records import Hit
 from simsearch.sources import Model, find_source
@@ -94,6 +95,8 @@ def print_facts(facts: dict[str, Any]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) else printable(str(value))
+        if value is None or value == []:
+            shown = "none"
         sys.stdout.write(f"{name:<{width}}  {shown}\n")
 
 
@@ -139,7 +142,7 @@ def print_results(results: Sequence[BenchmarkResult]) -> None:
 def print_truncation(texts: int) -> None:
     """Say on stderr that texts were cut, if any were."""
     if texts:
-        sys.stderr.write(f"cut to the model's length: {texts:,} text{'s' if texts > 1 else ''}\n")
+        sys.stderr.write(f"cut to the model's length: {counted(texts, 'text')}\n")
 
 
 @contextlib.contextmanager

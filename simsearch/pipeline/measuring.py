@@ -52,4 +52,4 @@ def benchmark(
                 limit = encoder.checkpoint.max_length
                 note = f"cut to the model's length of {limit} tokens: {cut:,} of the texts"
                 result = replace(result, notes=(*result.notes, note))
-            yield BenchmarkResult(settings.model, encoder.pooling.name, result)
+            yield BenchmarkResult(encoder.checkpoint.name, encoder.pooling.name, result)

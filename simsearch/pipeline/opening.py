@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.config import EncoderSettings, encoder_settings
-from simsearch.errors import CheckpointError
+from simsearch.errors import CheckpointError, SettingsError
 from simsearch.search import Searcher
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import StoredIndex
@@ -62,6 +62,13 @@ def _stored_encoder(stored: StoredIndex, overrides: Mapping[str, Any]) -> Senten
     try:
         # who opens an index has not asked for a download
         return load_encoder(settings, offline="model" not in given)
+    except SettingsError as error:
+        if "whitening" in given or not settings.whitening or Path(settings.whitening).is_file():
+            raise
+        raise SettingsError(
+            f"{error}\n{stored.folder} was built with it; if it has moved, name its place with "
+            "--whitening"
+        ) from None
     except CheckpointError as error:
         if "model" in given:
             raise

@@ -1,6 +1,14 @@
 """From the name of a checkpoint to a folder on this machine; the network is asked here only."""
 
-from simsearch.sources.find import Source, find_source, state_of
+from simsearch.sources.find import Source, find_source, printable_name, state_of
 from simsearch.sources.registry import DEFAULT_MODEL, MODELS, Model
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "Model", "Source", "find_source", "state_of"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "Model",
+    "Source",
+    "find_source",
+    "printable_name",
+    "state_of",
+]

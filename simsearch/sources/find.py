@@ -13,8 +13,15 @@ from simsearch.errors import CheckpointError
 from simsearch.sources.archive import archive_folder, is_archive, pinned_address
 from simsearch.sources.hub import hub_snapshot, is_repo_name
 from simsearch.sources.registry import MODELS, Model, installed_folder, model_of_repo
+from simsearch.sources.web import shown
 
 State = Literal["embedded", "installed", "cached", ""]
+
+
+def printable_name(name: str | Path) -> str:
+    """The name as it may be printed and kept: an address without login and signature."""
+    text = str(name)
+    return shown(text) if "://" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ def find_source(name: str | Path, *, offline: bool = False, refresh: bool = Fals
     Raises CheckpointError if there is no such thing, or it cannot be had.
     """
     text = str(name)
+    if not text.strip():
+        raise CheckpointError("the name of the checkpoint is empty; `simsearch models` lists some")
     model = MODELS.get(text)
     if model is not None and model.source == "embedded":
         return _registered(model, offline, refresh)
@@ -59,8 +68,11 @@ def find_source(name: str | Path, *, offline: bool = False, refresh: bool = Fals
         return _registered(model, offline, refresh)
     if isinstance(name, str) and is_repo_name(text):
         return _repository(text, offline, refresh)
+    short, at, revision = text.partition("@")
     near = difflib.get_close_matches(text, MODELS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`simsearch models` lists the short names"
+    if at and short in MODELS and MODELS[short].repo is not None:
+        hint = f"did you mean {MODELS[short].repo}@{revision}?"
     raise CheckpointError(
         f"no checkpoint {text!r}: it is neither a folder, nor an archive, nor a short name, nor a "
         f"repository of the Hugging Face hub (owner/name); {hint}"

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from simsearch.cache import cache_folder, read_json, write_json
+from simsearch.cache import cache_folder, read_json, remember
 from simsearch.errors import CheckpointError, SettingsError
 from simsearch.files import new_file, sha256_of
 from simsearch.sources.hub_errors import HUB, explained
 from simsearch.sources.hub_files import chosen_files
+from simsearch.sources.web import check_address
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -162,7 +163,7 @@ def _adopted(cache: Path, repo: str, revision: str, *, unlisted: bool) -> Snapsh
         # a file is a link to one that bears its hash, unless the file system knows no links
         blob = (folder / name).readlink().name if (folder / name).is_symlink() else ""
         if len(blob) == 64:
-            _verify(folder / name, blob)
+            _verify(folder / name, blob, keep=unlisted)
     _take_note(cache, snapshot, {revision, snapshot.commit}, chosen, listed=listed)
     return snapshot
 
@@ -182,7 +183,7 @@ def _take_note(
         "files": {name: (snapshot.folder / name).stat().st_size for name in files},
     }
     for revision in revisions:
-        write_json(_note(cache, snapshot.repo, revision), content)
+        remember(_note(cache, snapshot.repo, revision), content)
 
 
 # --- what the hub has
@@ -194,7 +195,12 @@ def _disable_telemetry() -> None:
 
 
 def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    try:
+        check_address(endpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"HF_ENDPOINT: {error}") from None
+    return endpoint
 
 
 def _listing(name: str, repo: str, revision: str) -> ModelInfo:
@@ -242,7 +248,7 @@ def _fetched(name: str, cache: Path, repo: str, revision: str, listing: ModelInf
         folder = path.parents[file.count("/")]
     for file in chosen:
         if (lfs := files[file].lfs) is not None:
-            _verify(folder / file, lfs.sha256)
+            _verify(folder / file, lfs.sha256, keep=False)
     snapshot = Snapshot(folder, repo, commit)
     if revision != commit:
         # as huggingface_hub does for a branch, so that offline all programs know its commit
@@ -281,10 +287,14 @@ def _patiently(call: Callable[[], _T]) -> _T:
     return call()
 
 
-def _verify(path: Path, expected: str) -> None:
-    if (found := sha256_of(path)) != expected:
+def _verify(path: Path, expected: str, *, keep: bool) -> None:
+    """Refuse a file that came damaged; delete it unless ``keep``, as when it cannot be had anew."""
+    if (found := sha256_of(path)) == expected:
+        return
+    what_next = "fetch the model again with `simsearch models --fetch`"
+    if not keep:
         path.resolve().unlink(missing_ok=True)  # the file itself, not the link to it
-        raise CheckpointError(
-            f"{path}: SHA-256 is {found}, expected {expected}; the file came damaged "
-            "and is deleted; run again to fetch it anew"
-        )
+        what_next = "it is deleted; run again to fetch it anew"
+    raise CheckpointError(
+        f"{path}: SHA-256 is {found}, expected {expected}; the file came damaged, and {what_next}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from simsearch.errors import CheckpointError
+from simsearch.sources.web import shown
 
 HUB = "https://huggingface.co"
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
@@ -15,6 +16,7 @@ def explained(error: Exception, name: str, endpoint: str) -> CheckpointError:
     """The error for the user, from anything that huggingface_hub raised about "owner/name"."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    endpoint = shown(endpoint)
     while isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # "not in the cache" says less than why it could not be fetched
     if isinstance(error, HfHubHTTPError):
@@ -29,7 +31,7 @@ def _answered(error: Exception, status: int, name: str, endpoint: str) -> str:
     repo, _, revision = name.partition("@")
     page = f"{endpoint}/{repo}"
     if isinstance(error, hub.GatedRepoError):
-        return f"{name}: its authors let in whom they know; ask for access at {page}, and {_LOGIN}"
+        return f"{name}: access is restricted by its authors; ask for it at {page}, and {_LOGIN}"
     if isinstance(error, hub.RevisionNotFoundError):
         return (
             f"{name}: the repository has no revision {revision or 'main'!r}; give a branch, a tag, "

@@ -132,6 +132,8 @@ def refusal(url: str, answer: requests.Response) -> CheckpointError:
     """What a status other than success means, and what would help."""
     status = answer.status_code
     advice = _ADVICE.get(status, "it cannot be had from there")
+    if status == 401 and "@" in urlsplit(url).netloc:
+        advice = "it does not accept this login: check user and password"
     if status in _BUSY:
         advice = f"the server still has trouble after {_BUSY_TRIES + 1} requests; try again later"
     return CheckpointError(f"{shown(url)}: answered {status}: {advice}; or {_BY_HAND}")
