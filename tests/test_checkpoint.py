@@ -229,6 +229,13 @@ def test_the_pooling_is_the_one_that_modules_names(hugging_face: Path) -> None:
     assert load_checkpoint(hugging_face).pooling == "cls"
 
 
+def test_a_length_without_room_for_a_token_is_refused(hugging_face: Path) -> None:
+    (hugging_face / "sentence_bert_config.json").write_text('{"max_seq_length": 2}')
+    with pytest.raises(CheckpointError, match="its files cut a text to 2 tokens; expected 3"):
+        load_checkpoint(hugging_face)
+    assert load_checkpoint(hugging_face, max_length=5).max_length == 5
+
+
 def test_a_prompt_that_is_null_is_none(hugging_face: Path) -> None:
     prompts = {"prompts": {"query": "问：", "document": None}}
     (hugging_face / "config_sentence_transformers.json").write_text(json.dumps(prompts))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from simsearch.checkpoint.architecture import Architecture
-from simsearch.checkpoint.variables import OUTPUT_BIAS, Shapes
+from simsearch.checkpoint.variables import OUTPUT_BIAS, Shapes, root_of
 
 _IGNORED = re.compile(
     # what training leaves behind: optimizer slots and step counters
@@ -71,20 +71,20 @@ def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def huggingface_names(a: Architecture, shapes: Shapes) -> dict[str, str]:
     """The canonical names among ``shapes`` to Hugging Face's, which lack the model's prefix."""
-    modules = _modules(a)
+    modules, whole = _modules(a), _whole(a)
     names = {}
     for name in shapes:
         module, _, parameter = name.rpartition("/")
         if parameter in _PARAMETERS:
             names[name] = f"{modules[module]}.{_PARAMETERS[parameter]}"
         else:
-            names[name] = _whole(a)[name]
+            names[name] = whole[name]
     return names
 
 
 def _whole(a: Architecture) -> dict[str, str]:
     """The variables that are a parameter each, and not a part of a layer."""
-    root = "electra" if a.family == "electra" else "bert"
+    root = root_of(a.family)
     head = "" if a.family == "albert" else "cls."
     return {
         **{
@@ -109,7 +109,7 @@ def _modules(a: Architecture) -> dict[str, str]:
             "cls/predictions/transform/LayerNorm": "predictions.LayerNorm",
             **{f"{group}/{ours}": f"{theirs}.{name}" for ours, name in _ALBERT_LAYER.items()},
         }
-    root = "electra" if a.family == "electra" else "bert"
+    root = root_of(a.family)
     return {
         f"{root}/embeddings/LayerNorm": "embeddings.LayerNorm",
         "electra/embeddings_project": "embeddings_project",

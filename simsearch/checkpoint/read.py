@@ -95,29 +95,25 @@ def load_checkpoint(
     chosen = {**source.defaults, **theirs, **manifest}
     lower, strip = _casing(vocabulary, chosen, overrides)
     layers, whitening = chosen.get("layers"), chosen.get("whitening")
-    try:
-        return Checkpoint(
-            name=printable_name(name),
-            reference=source.reference,
-            folder=source.folder,
-            layout=layout,
-            architecture=architecture,
-            first_position=first,
-            vocabulary=vocabulary,
-            lower_case=lower,
-            strip_accents=strip,
-            max_length=_length(max_length, chosen.get("max_length"), architecture),
-            pooling=str(chosen.get("pooling", "mean")),
-            layers=None if layers is None else tuple(int(layer) for layer in layers),
-            prompts={str(k): str(v) for k, v in chosen.get("prompts", {}).items() if v},
-            whitening=None if whitening is None else source.folder / Path(whitening).name,
-            dim=chosen.get("dim"),
-            known_weights=source.weights,
-            overrides=overrides,
-        )
-    except (TypeError, ValueError, AttributeError) as error:
-        manifest_file = source.folder / MANIFEST
-        raise CheckpointError(f"{manifest_file}: a value is not usable ({error})") from None
+    return Checkpoint(
+        name=printable_name(name),
+        reference=source.reference,
+        folder=source.folder,
+        layout=layout,
+        architecture=architecture,
+        first_position=first,
+        vocabulary=vocabulary,
+        lower_case=lower,
+        strip_accents=strip,
+        max_length=_length(max_length, chosen.get("max_length"), architecture, source.folder),
+        pooling=chosen.get("pooling", "mean"),
+        layers=None if layers is None else tuple(layers),
+        prompts={k: str(v) for k, v in chosen.get("prompts", {}).items() if v},
+        whitening=None if whitening is None else source.folder / Path(whitening).name,
+        dim=chosen.get("dim"),
+        known_weights=source.weights,
+        overrides=overrides,
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -168,7 +164,7 @@ def _casing(
     return lower, bool({"strip_accents": said, **chosen, **overrides}["strip_accents"])
 
 
-def _length(given: int | None, usual: Any, architecture: Architecture) -> int:
+def _length(given: int | None, usual: int | None, architecture: Architecture, folder: Path) -> int:
     longest = architecture.max_position_embeddings
     bounded = architecture.family not in ("nezha", "roformer")  # whose positions are computed
     if given is not None:
@@ -177,8 +173,11 @@ def _length(given: int | None, usual: Any, architecture: Architecture) -> int:
                 f"max_length {given} is more than the {longest} positions that this checkpoint has"
             )
         return given
-    length = longest if usual is None else int(usual)
+    length = longest if usual is None else usual
     length = min(length, longest) if bounded else length
     if length < _SHORTEST:
-        raise ValueError(f"max_length {length}, expected {_SHORTEST} tokens or more")
+        raise CheckpointError(
+            f"{folder}: its files cut a text to {length} tokens; expected {_SHORTEST} or more, "
+            "which --max-length can say"
+        )
     return length

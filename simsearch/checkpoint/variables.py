@@ -14,7 +14,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def backbone_shapes(a: Architecture) -> Shapes:
     """What every checkpoint must have: embeddings and layers."""
-    hidden, embedding, root = a.hidden_size, a.embedding_size, _root(a.family)
+    hidden, embedding, root = a.hidden_size, a.embedding_size, root_of(a.family)
     shapes: Shapes = {
         word_embeddings(a.family): (a.vocab_size, embedding),
         f"{root}/embeddings/token_type_embeddings": (a.type_vocab_size, embedding),
@@ -43,12 +43,12 @@ def backbone_shapes(a: Architecture) -> Shapes:
 
 def word_embeddings(family: Family) -> str:
     """The name of the embedding table: a row for each token id."""
-    return f"{_root(family)}/embeddings/word_embeddings"
+    return f"{root_of(family)}/embeddings/word_embeddings"
 
 
 def position_embeddings(family: Family) -> str:
     """The name of the position table: a row for each position, the first token's first."""
-    return f"{_root(family)}/embeddings/position_embeddings"
+    return f"{root_of(family)}/embeddings/position_embeddings"
 
 
 OUTPUT_BIAS = "cls/predictions/output_bias"
@@ -58,7 +58,8 @@ OUTPUT_BIAS = "cls/predictions/output_bias"
 _RELATIVE = ("nezha", "roformer")
 
 
-def _root(family: Family) -> str:
+def root_of(family: Family) -> str:
+    """What the names of the backbone's variables begin with."""
     return "electra" if family == "electra" else "bert"
 
 
@@ -81,7 +82,7 @@ def _attention(name: str, a: Architecture) -> Shapes:
 
 def pooler_shapes(a: Architecture) -> Shapes:
     """The head behind pooling ``pooler``; many checkpoints have none, ELECTRA's never."""
-    return _dense(f"{_root(a.family)}/pooler/dense", a.hidden_size, a.hidden_size)
+    return _dense(f"{root_of(a.family)}/pooler/dense", a.hidden_size, a.hidden_size)
 
 
 def mlm_shapes(a: Architecture) -> Shapes:

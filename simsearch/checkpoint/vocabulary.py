@@ -137,7 +137,7 @@ def _check_class(named: str, path: Path, folder: Path) -> None:
     """Refuse a ``vocab.txt`` that is read in another way than BERT's."""
     known = named == "None" or _BERT_CLASS.fullmatch(named) or _ANY_CLASS.fullmatch(named)
     added = read_json(folder / "added_tokens.json", optional=True)
-    beyond = sorted(set(added) - set(_lines_of(path)[0]))
+    beyond = sorted(set(added) - _lines_of(path)[0].keys()) if added else []
     if known and not beyond:
         return
     reason = f"added_tokens.json has {beyond[0]!r}" if known else f"its tokenizer is a {named}"

@@ -19,13 +19,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from simsearch.cache import (
     cache_folder,
+    discard,
     folder_made_by,
     read_json,
     remember,
@@ -198,9 +198,7 @@ def _unpack_once(archive: Path, sha256: str, stamp: tuple[int, int], name: str) 
         if _is_whole(sha256):
             return
         folder = _files(sha256).parent
-        with writing(folder):
-            if folder.exists():  # but some of it is gone
-                shutil.rmtree(folder)
+        discard(folder)  # of which some is gone
         folder_made_by(folder, make)
 
 
