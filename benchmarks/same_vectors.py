@@ -109,7 +109,7 @@ def main() -> int:
         for pair in combinations(("Hugging Face", "Google", PEER), 2)
     ]
     print("\n".join(machine(peer.versions)))
-    cut = encoder.tokenizer.encode(texts).truncated
+    cut = encoder.backbone.tokenizer.encode(texts).truncated
     print(f"\n{len(texts)} texts, {cut} of them longer than {encoder.checkpoint.max_length} tokens")
     print(f"texts whose token ids differ from those of {PEER}: {len(unlike)}")
     for i in unlike[:5]:

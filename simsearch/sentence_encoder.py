@@ -1,4 +1,4 @@
-"""From texts to unit vectors: tokenize, batch by tokens, run the graph, restore the order."""
+"""From texts to unit vectors: a backbone, a pooling, a whitening."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from simsearch.checkpoint import Checkpoint, load_checkpoint
+from simsearch.backbone import Backbone, Progress
+from simsearch.checkpoint import load_checkpoint
 from simsearch.config import Family, Precision, RuntimeName
 from simsearch.encoder import SHARD, Prompt, Vectors, fingerprint
 from simsearch.errors import SettingsError
 from simsearch.identity import identity_of
-from simsearch.pooling import resolve_pooling, token_head
+from simsearch.pooling import resolve_pooling
 from simsearch.records import Span
-from simsearch.runtime import Runtime, open_runtime
 from simsearch.saving import save_google, save_huggingface
 from simsearch.sources import DEFAULT_MODEL
-from simsearch.tokenizer import TokenBatch, Tokenizer
-from simsearch.weights import WeightHashes, weight_hashes
+from simsearch.weights import weight_hashes
 from simsearch.whitening import Whitening, fit_whitening
-
-Progress = Callable[[int], None]
-
-# Larger batches leave the CPU's caches, smaller ones its cores idle.
-_BATCH_TOKENS = 2048
 
 
 class TokenVectors(NamedTuple):
@@ -48,56 +41,51 @@ class TokenProbability(NamedTuple):
 class SentenceEncoder:
     """A checkpoint, a pooling and what comes after it: texts to unit vectors.
 
-    Use ``SentenceEncoder.load``. ``truncated`` counts the texts encoded so far that were cut to
-    ``max_length`` tokens.
+    Use ``SentenceEncoder.load``; the constructor takes a backbone that may serve several encoders.
+    ``truncated`` counts the texts encoded so far that were cut to ``max_length`` tokens.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
-        hashes: WeightHashes,
+        backbone: Backbone,
         *,
-        pooling: str,
-        layers: Sequence[int] | None,
-        whitening: Whitening | None,
-        precision: Precision,
-        runtime: RuntimeName,
+        pooling: str | None = None,
+        layers: Sequence[int] | None = None,
+        whitening: str | Path | Whitening | None = None,
+        dim: int | None = None,
     ) -> None:
+        checkpoint, hashes = backbone.checkpoint, backbone.hashes
         a = checkpoint.architecture
+        if pooling in (None, checkpoint.pooling):
+            pooling = checkpoint.pooling
+            layers = checkpoint.layers if layers is None else layers
+            if whitening is None:
+                whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
+        assert pooling is not None  # a checkpoint has one
         self.checkpoint = checkpoint
+        self.backbone = backbone
         self.pooling = resolve_pooling(pooling, layers, a.num_hidden_layers)
         if pooling == "pooler" and hashes.pooler is None:
             raise SettingsError(
                 f"{checkpoint.name}: has no pooler (bert/pooler/dense), so pooling 'pooler' is not "
                 "possible; use 'cls' or 'mean'"
             )
-        self.tokenizer = Tokenizer(
-            checkpoint.vocabulary,
-            lower_case=checkpoint.lower_case,
-            strip_accents=checkpoint.strip_accents,
-            max_length=checkpoint.max_length,
-        )
-        self.whitening = whitening
+        self.whitening = _cut(whitening, dim)
         self.truncated = 0
-        self._hashes, self._runtime_name = hashes, runtime
-        # The reference for order-blindness promises equal vectors to 1e-6, which bfloat16 cannot
-        # hold, and it has no matrix product that bfloat16 could speed up.
-        self._precision: Precision = "float32" if pooling == "static_mean" else precision
         hidden = a.embedding_size if pooling == "static_mean" else a.hidden_size
         identity = functools.partial(identity_of, checkpoint, hashes, self.pooling)
         plain = identity(dim=hidden, whitening=None)
-        if whitening is not None and whitening.encoder != fingerprint(plain):
+        if self.whitening is not None and self.whitening.encoder != fingerprint(plain):
             raise SettingsError(
                 "this whitening was fitted on the vectors of another encoder (fingerprint "
-                f"{whitening.encoder[:16]}…, this one is {fingerprint(plain)[:16]}…); fit it again "
-                "with the same model, pooling and options"
+                f"{self.whitening.encoder[:16]}…, this one is {fingerprint(plain)[:16]}…); fit it "
+                "again with the same model, pooling and options"
             )
-        self.dim = hidden if whitening is None else whitening.rank
+        self.dim = hidden if self.whitening is None else self.whitening.rank
         self.identity = plain
-        if whitening is not None:
-            self.identity = identity(dim=self.dim, whitening=whitening.hash)
+        if self.whitening is not None:
+            self.identity = identity(dim=self.dim, whitening=self.whitening.hash)
         self.fingerprint = fingerprint(self.identity)
-        self._runtime = self._open(self.pooling.heads)
 
     @classmethod
     def load(
@@ -134,28 +122,12 @@ class SentenceEncoder:
             max_length=max_length,
             offline=offline,
         )
-        if pooling in (None, checkpoint.pooling):
-            layers = checkpoint.layers if layers is None else layers
-            if whitening is None:
-                whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
-        if isinstance(whitening, (str, Path)):
-            whitening = Whitening.load(whitening)
-        if dim is not None:
-            if whitening is None:
-                raise SettingsError(
-                    f"dim {dim} needs a whitening: the coordinates of a plain BERT vector have no "
-                    "order, so that cutting them loses meaning. Fit one with `simsearch whiten`"
-                )
-            whitening = whitening.cut(dim)
-        return cls(
-            checkpoint,
-            weight_hashes(checkpoint),
-            pooling=pooling or checkpoint.pooling,
-            layers=layers,
-            whitening=whitening,
-            precision=precision,
-            runtime=runtime,
+        backbone = Backbone(
+            checkpoint, weight_hashes(checkpoint), precision=precision, runtime=runtime
         )
+        encoder = cls(backbone, pooling=pooling, layers=layers, whitening=whitening, dim=dim)
+        backbone.open(encoder.pooling.heads)
+        return encoder
 
     def encode(
         self, texts: Sequence[str], prompt: Prompt = "document", progress: Progress | None = None
@@ -180,25 +152,11 @@ class SentenceEncoder:
 
     def _pooled(self, texts: Sequence[str], prompt: Prompt, progress: Progress | None) -> Vectors:
         """The pooled vectors of one shard, float32 (len(texts), hidden), of any length."""
-        tokenized = self._tokenized(texts, prompt)
-        self.truncated += tokenized.truncated
-        ids = tokenized.ids
-        # Longest first: texts of like length share a batch, and the largest one comes at once.
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        pooled: Vectors | None = None
-        start = 0
-        while start < len(order):
-            rows = order[start : start + max(1, _BATCH_TOKENS // len(ids[order[start]]))]
-            heads = self._runtime.run(_padded([ids[i] for i in rows]))
-            batch = heads[0] if len(heads) == 1 else np.mean(heads, axis=0, dtype=np.float32)
-            if pooled is None:
-                pooled = np.empty((len(texts), batch.shape[1]), np.float32)
-            pooled[rows] = batch
-            start += len(rows)
-            if progress is not None:
-                progress(len(rows))
-        assert pooled is not None  # a shard is never empty
-        return pooled
+        pooled = self.backbone.pooled(texts, self.pooling.heads, prompt, progress)
+        self.truncated += pooled.truncated
+        if len(pooled.heads) == 1:
+            return pooled.heads[0]
+        return np.asarray(np.mean(pooled.heads, axis=0, dtype=np.float32))
 
     def _unit(self, pooled: Vectors) -> Vectors:
         vectors = pooled if self.whitening is None else self.whitening.transform(pooled)
@@ -208,41 +166,25 @@ class SentenceEncoder:
 
     def token_ids(self, texts: Sequence[str], prompt: Prompt = "document") -> list[list[int]]:
         """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
-        return self._tokenized(texts, prompt).ids
+        return self.backbone.tokenized(texts, prompt).ids
 
     def token_counts(self, texts: Sequence[str], prompt: Prompt = "document") -> list[int]:
         """How many tokens each text has with nothing cut; with [CLS], [SEP] and the prompt."""
-        return self.tokenizer.counts(self._prompted(texts, prompt))
+        return self.backbone.tokenizer.counts(self.backbone.prompted(texts, prompt))
 
     def spans(self, texts: Sequence[str], tokens: int, overlap: int) -> list[list[Span]]:
         """Where to cut each text into chunks: see ``Tokenizer.spans``."""
-        return self.tokenizer.spans(texts, tokens, overlap)
+        return self.backbone.tokenizer.spans(texts, tokens, overlap)
 
     @property
     def max_length(self) -> int:
         """How many tokens a text may have, [CLS], [SEP] and the prompt included."""
         return self.checkpoint.max_length
 
-    def _tokenized(self, texts: Sequence[str], prompt: Prompt) -> TokenBatch:
-        return self.tokenizer.encode(self._prompted(texts, prompt))
-
-    def _prompted(self, texts: Sequence[str], prompt: Prompt) -> Sequence[str]:
-        before = self.checkpoint.prompts.get(prompt, "")
-        return [before + text for text in texts] if before else texts
-
     def token_vectors(self, text: str) -> TokenVectors:
         """The last hidden state of a text: a text of ten characters gives twelve rows."""
         (ids,) = self.token_ids([text])
-        (states,) = self._token_runtime.run(_padded([ids]))
-        return TokenVectors(self.tokenizer.tokens(ids), states[0])
-
-    @functools.cached_property
-    def _token_runtime(self) -> Runtime:
-        return self._open([token_head(self.checkpoint.architecture.num_hidden_layers)])
-
-    def _open(self, heads: Sequence[str]) -> Runtime:
-        name, checkpoint = self._runtime_name, self.checkpoint
-        return open_runtime(name, checkpoint, self._hashes, heads, self._precision)
+        return TokenVectors(self.backbone.tokenizer.tokens(ids), self.backbone.token_states(ids))
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[TokenProbability]:
         """The likeliest word pieces for the one "[MASK]" in ``text``, best first.
@@ -253,13 +195,14 @@ class SentenceEncoder:
         masks = text.count("[MASK]")
         if masks != 1:
             raise SettingsError(f"{text!r} has {masks} [MASK]; expected exactly one")
-        (ids,) = self.tokenizer.encode_masked(text).ids
-        mask = self.tokenizer.mask
+        tokenizer = self.backbone.tokenizer
+        (ids,) = tokenizer.encode_masked(text).ids
+        mask = tokenizer.mask
         if mask not in ids:
             raise SettingsError(f"[MASK] lies beyond the first {self.checkpoint.max_length} tokens")
         probabilities = self._mask_filler(ids, ids.index(mask))
         best = np.argsort(-probabilities, kind="stable")[:top_k]
-        tokens = self.tokenizer.tokens(best.tolist())
+        tokens = tokenizer.tokens(best.tolist())
         return [
             TokenProbability(token, float(probabilities[i]))
             for token, i in zip(tokens, best, strict=True)
@@ -309,8 +252,15 @@ def _shards(texts: Iterable[str]) -> Iterator[list[str]]:
         yield shard
 
 
-def _padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
-    batch = np.zeros((len(ids), max(map(len, ids))), np.int32)
-    for row, tokens in zip(batch, ids, strict=True):
-        row[: len(tokens)] = tokens
-    return batch
+def _cut(whitening: str | Path | Whitening | None, dim: int | None) -> Whitening | None:
+    """The whitening, read if it is a file, with ``dim`` of its dimensions."""
+    if isinstance(whitening, (str, Path)):
+        whitening = Whitening.load(whitening)
+    if dim is None:
+        return whitening
+    if whitening is None:
+        raise SettingsError(
+            f"dim {dim} needs a whitening: the coordinates of a plain BERT vector have no "
+            "order, so that cutting them loses meaning. Fit one with `simsearch whiten`"
+        )
+    return whitening.cut(dim)

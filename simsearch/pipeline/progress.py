@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simsearch.sentence_encoder import Progress
+from simsearch.backbone import Progress
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the number of texts that have vectors, and of all (``None``: not known)."""
