@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simsearch.config import EncoderSettings
     from simsearch.encoder import Encoder
     from simsearch.errors import SimsearchError
-    from simsearch.pipeline import BuildReport, benchmark, build, open_index, read_tasks
+    from simsearch.pipeline import BuildReport, Sweep, benchmark, build, open_index, read_tasks
     from simsearch.records import Document, Hit
     from simsearch.search import Searcher
     from simsearch.sentence_encoder import SentenceEncoder
@@ -39,6 +39,7 @@ _HOMES = {
     "Searcher": "search",
     "SentenceEncoder": "sentence_encoder",
     "SimsearchError": "errors",
+    "Sweep": "pipeline",
     "Whitening": "whitening",
     "benchmark": "pipeline",
     "build": "pipeline",
@@ -55,6 +56,7 @@ __all__ = [
     "Searcher",
     "SentenceEncoder",
     "SimsearchError",
+    "Sweep",
     "Whitening",
     "benchmark",
     "build",

@@ -112,7 +112,7 @@ class QuerySettings(_Section):
 
 
 class BenchmarkSettings(_Section):
-    """Which poolings are compared when none is named."""
+    """Which poolings are compared when none is named; ``cache`` is in GiB."""
 
     poolings: list[PoolingName] = [
         "static_mean",
@@ -123,6 +123,7 @@ class BenchmarkSettings(_Section):
         "first_last_mean",
         "last2_mean",
     ]
+    cache: float = pydantic.Field(default=4.0, ge=0)
 
 
 class Settings(_Section):

@@ -22,17 +22,9 @@ def identity_of(
     What follows from another field is not said again: an encoder that says nothing of accents
     strips them as it lowers case.
     """
-    a = checkpoint.architecture
-    accents = {"strip_accents": checkpoint.strip_accents}
     return {
-        "weights": hashes.backbone,
+        **states_identity(checkpoint, hashes),
         "pooler": _pooler(checkpoint, hashes) if pooling.name == "pooler" else None,
-        "architecture": f"{a.family}, {a.num_hidden_layers} layers, "
-        f"{a.num_attention_heads} heads, {a.hidden_act}, epsilon {a.layer_norm_eps}",
-        "vocabulary": checkpoint.vocabulary.hash,
-        "lower_case": checkpoint.lower_case,
-        **({} if checkpoint.strip_accents == checkpoint.lower_case else accents),
-        "max_length": checkpoint.max_length,
         "pooling": pooling.name,
         "layers": list(pooling.layers),
         "prompts": {kind: checkpoint.prompts.get(kind, "") for kind in ("query", "document")},
@@ -40,6 +32,21 @@ def identity_of(
         "dim": dim,
         "normalize": True,
         "quantization": None,
+    }
+
+
+def states_identity(checkpoint: Checkpoint, hashes: WeightHashes) -> dict[str, Any]:
+    """What changes the hidden states of a text, prompt included: the part before any pooling."""
+    a = checkpoint.architecture
+    accents = {"strip_accents": checkpoint.strip_accents}
+    return {
+        "weights": hashes.backbone,
+        "architecture": f"{a.family}, {a.num_hidden_layers} layers, "
+        f"{a.num_attention_heads} heads, {a.hidden_act}, epsilon {a.layer_norm_eps}",
+        "vocabulary": checkpoint.vocabulary.hash,
+        "lower_case": checkpoint.lower_case,
+        **({} if checkpoint.strip_accents == checkpoint.lower_case else accents),
+        "max_length": checkpoint.max_length,
     }
 
 

@@ -68,6 +68,14 @@ class Qrel:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text and the class it belongs to."""
+
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class WordOrderTriple:
     """A sentence, a paraphrase in other words, and a swap: the same words with another meaning."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from simsearch import __version__
-from simsearch.cli.encoder_commands import benchmark, encode, similarity, whiten
+from simsearch.cli.benchmark_command import benchmark
+from simsearch.cli.encoder_commands import encode, similarity, whiten
 from simsearch.cli.index_commands import build, info, query
 from simsearch.cli.model_commands import export_hf, models
 

@@ -1,4 +1,4 @@
-"""The verbs about an encoder: encode, similarity, benchmark, whiten.
+"""The verbs about an encoder: encode, similarity, whiten.
 
 The pipeline, and with it NumPy, FAISS and the rest, is imported inside the commands: `--help` and a
 mistyped option answer at once.
@@ -6,7 +6,6 @@ mistyped option answer at once.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,69 +95,6 @@ def similarity(
         else:
             click.echo(f"{score:.6f}  {name}")
     print_truncation(encoder.truncated)
-
-
-@click.command()
-@click.option("--pairs", multiple=True, metavar="FILE", help="score<TAB>sentence1<TAB>sentence2.")
-@click.option("--retrieval", multiple=True, metavar="DIR", help="A folder in BEIR layout.")
-@click.option(
-    "--word-order", multiple=True, metavar="FILE", help="Triples: sentence, paraphrase, swap."
-)
-@click.option("--model", "models", multiple=True, metavar="M", help="May be given several times.")
-@click.option(
-    "--pooling", "poolings", multiple=True, metavar="P", help="May be given several times."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Also write DIR/results.jsonl."
-)
-@encoder_options
-@config_option
-@json_option
-def benchmark(
-    pairs: tuple[str, ...],
-    retrieval: tuple[str, ...],
-    word_order: tuple[str, ...],
-    models: tuple[str, ...],
-    poolings: tuple[str, ...],
-    out: Path | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Compare poolings on your own data, or on the built-in word-order suite.
-
-    Computed in float32 unless told otherwise; intervals are 95 % bootstrap intervals.
-
-    \b
-    simsearch benchmark
-    simsearch benchmark --pairs stsb-dev.tsv --retrieval cmrc2018/ --pooling mean --pooling cls
-    """
-    from simsearch import pipeline
-    from simsearch.cli.render import print_results
-    from simsearch.evaluation.report import write_results
-
-    settings = settings_from(options, default_precision="float32")
-    tasks = pipeline.read_tasks(pairs, retrieval, word_order)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        check_new_file(out / "results.jsonl")
-    encoders = [
-        settings_from(
-            {**options, "model": model, "pooling": pooling}, default_precision="float32"
-        ).encoder
-        for model in several(models) or [settings.encoder.model]
-        for pooling in several(poolings) or settings.benchmark.poolings
-    ]
-    results = []
-    for result in pipeline.benchmark(tasks, encoders):
-        results.append(result)
-        if as_json:
-            print_json(result.as_json())
-        elif sys.stderr.isatty():
-            click.echo(f"{result.result.task}  {result.model}  {result.pooling}", err=True)
-    if not as_json:
-        print_results(results)
-    if out is not None:
-        click.echo(f"wrote {write_results(results, out)}", err=True)
 
 
 @click.command()

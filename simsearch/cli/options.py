@@ -36,6 +36,14 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only since 
             self.fail(message, param, ctx)
 
 
+class LayersOrEach(Numbers):
+    """``Numbers``, or the word "each"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The numbers as a list; "each" as it is."""
+        return value if value == "each" else super().convert(value, param, ctx)
+
+
 EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -64,7 +72,7 @@ model_option = click.option(
 pooling_option = click.option(
     "--pooling", metavar="P", help="cls, mean, max, first_last_mean, … (see the README)."
 )
-_encoder_options = (
+_computation_options = (
     click.option(
         "--family",
         type=click.Choice(["bert", "albert", "nezha", "electra", "roformer"]),
@@ -78,19 +86,21 @@ _encoder_options = (
         "--max-length", type=click.IntRange(min=3), metavar="N", help="Tokens to cut a text to."
     ),
     click.option(
-        "--layers", type=Numbers("0,-1"), metavar="L", help="Hidden states to pool: 0,-1."
-    ),
-    click.option("--whitening", metavar="FILE", help="A whitening that `simsearch whiten` fitted."),
-    click.option(
-        "--dim", type=click.IntRange(min=1), metavar="N", help="Dimensions to keep of it."
-    ),
-    click.option(
         "--precision",
         type=click.Choice(["auto", "float32"]),
         help="auto: bfloat16 where the CPU has it.",
     ),
     click.option(
         "--runtime", type=click.Choice(["openvino", "tensorflow"]), help="What runs the model."
+    ),
+)
+_vector_options = (
+    click.option(
+        "--layers", type=Numbers("0,-1"), metavar="L", help="Hidden states to pool: 0,-1."
+    ),
+    click.option("--whitening", metavar="FILE", help="A whitening that `simsearch whiten` fitted."),
+    click.option(
+        "--dim", type=click.IntRange(min=1), metavar="N", help="Dimensions to keep of it."
     ),
 )
 _corpus_options = (
@@ -123,12 +133,21 @@ ENCODER_SETTINGS = (
 
 def encoder_options(command: Command) -> Command:
     """Adds the options of an encoder but --model and --pooling."""
-    return reduce(lambda f, option: option(f), reversed(_encoder_options), command)
+    return computation_options(_added(_vector_options, command))
+
+
+def computation_options(command: Command) -> Command:
+    """Adds the options of an encoder that say nothing of what comes after the hidden states."""
+    return _added(_computation_options, command)
 
 
 def corpus_options(command: Command) -> Command:
     """Adds --text-column, --id-column and --on-error."""
-    return reduce(lambda f, option: option(f), reversed(_corpus_options), command)
+    return _added(_corpus_options, command)
+
+
+def _added(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    return reduce(lambda f, option: option(f), reversed(options), command)
 
 
 def settings_from(options: dict[str, Any], default_precision: str | None = None) -> Settings:

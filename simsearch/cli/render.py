@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simsearch.cli.options import counted
-from simsearch.evaluation.report import BenchmarkResult, table
+from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, tables
 from simsearch.records import Hit
 from simsearch.sources import Model, find_source
 
@@ -122,21 +122,28 @@ def print_results(results: Sequence[BenchmarkResult]) -> None:
     by_task = sorted(results, key=lambda r: r.result.task)
     for task, group in groupby(by_task, key=lambda r: r.result.task):
         members = list(group)
-        content = table(members)
         console.print(Text(printable(task), style="bold"))
-        shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in content.header:
-            left = name in ("model", "pooling")
-            shown.add_column(name.replace("_", "\n"), justify="left" if left else "right")
-        for row in content.rows:
-            shown.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(shown)
-        for name, value in content.constants.items():
-            console.print(Text(f"{name.replace('_', ' ')} {value:.4f} for all", style="dim"))
+        for content in tables(members):
+            _print_table(console, content)
         for result in members:
             for note in result.result.notes:
-                console.print(Text(f"{result.pooling}: {note}", style="dim"))
+                console.print(Text(f"{result.strategy}: {note}", style="dim"))
         console.print()
+
+
+def _print_table(console: Console, content: ResultTable) -> None:
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in content.header:
+        left = name in ("model", "pooling")
+        title = name.removeprefix(COSINE) if name.startswith(COSINE) else name.replace("_", "\n")
+        shown.add_column(title, justify="left" if left else "right", no_wrap=left)
+    for row in content.rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    if any(name.startswith(COSINE) for name in content.header):
+        console.print(Text("mean cosine of a sentence with its …", style="dim"))
+    console.print(shown)
+    for name, value in content.constants.items():
+        console.print(Text(f"{name.replace('_', ' ')} {value:.4f} for all", style="dim"))
 
 
 def print_truncation(texts: int) -> None:

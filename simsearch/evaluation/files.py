@@ -1,4 +1,4 @@
-"""The files of evaluation tasks: sentence pairs, BEIR folders, word-order triples."""
+"""The files of evaluation tasks: pairs, BEIR folders, word-order triples, labelled texts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from simsearch.config import OnError
+from simsearch.corpus import RowProblem, read_corpus
 from simsearch.errors import CorpusError, TaskError
 from simsearch.readers import read_lines, without_line_end
-from simsearch.records import Document, Qrel, Query, SentencePair, WordOrderTriple
+from simsearch.records import Document, LabelledText, Qrel, Query, SentencePair, WordOrderTriple
 
 PAIR_COLUMNS: Final = ("score", "sentence1", "sentence2")
 QREL_COLUMNS: Final = ("query-id", "corpus-id", "score")
+LABEL_COLUMNS: Final = ("label", "category")
 WORD_ORDER_COLUMNS: Final = ("id", "language", "phenomenon", "sentence", "paraphrase", "swap")
 
 
@@ -56,8 +59,8 @@ def read_word_order(path: str | Path) -> list[WordOrderTriple]:
 
 
 def builtin_word_order() -> list[WordOrderTriple]:
-    """Read the package's own 200 triples, of five phenomena in English and Chinese."""
-    packaged = resources.files("simsearch.evaluation") / "word_order.tsv"
+    """Read the test half of the package's own suite, in English and Chinese."""
+    packaged = resources.files("simsearch.evaluation") / "word_order_test.tsv"
     with resources.as_file(packaged) as path:
         return read_word_order(path)
 
@@ -93,6 +96,60 @@ def read_retrieval(folder: str | Path) -> RetrievalData:
         _require_new(where, f"judgement of {document!r} for {query!r}", seen)
         qrels.append(Qrel(query, document, _whole(where, relevance)))
     return RetrievalData(documents, queries, qrels)
+
+
+def read_labelled(
+    path: str | Path,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    on_error: OnError = "stop",
+) -> tuple[list[LabelledText], list[LabelledText] | None]:
+    """Read labelled texts, to learn from and to classify: ``(train, test)``.
+
+    ``path`` is a folder with a ``train`` and a ``test`` file, or one file, where test is ``None``.
+    The files are those of a corpus (see corpus.py) with a column of labels more: ``label_column``,
+    else "label" or "category". Raises TaskError for a folder without these files, a row that cannot
+    be used (unless ``on_error`` is "skip") and a row without label; CorpusError as a corpus does.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        return _labelled(root, text_column, label_column, on_error), None
+    halves = []
+    for name in ("train", "test"):
+        found = sorted(file for file in root.iterdir() if file.name.split(".")[0] == name)
+        if len(found) != 1:
+            listed = ", ".join(file.name for file in found) or "none"
+            raise TaskError(
+                f"{root}: expected one file {name}.csv, .tsv, .jsonl, …; there is {listed}"
+            )
+        halves.append(_labelled(found[0], text_column, label_column, on_error))
+    return halves[0], halves[1]
+
+
+def _labelled(
+    path: Path, text_column: str | None, label_column: str | None, on_error: OnError
+) -> list[LabelledText]:
+    items = []
+    for row in read_corpus([path], text_column=text_column, id_column=None):
+        if isinstance(row, RowProblem):
+            if on_error == "stop":
+                raise TaskError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
+            continue
+        names = (label_column,) if label_column else LABEL_COLUMNS
+        label = next((row.metadata[name] for name in names if name in row.metadata), None)
+        where = f"{path}:{row.line}"
+        if label is None:
+            columns = ", ".join(map(repr, row.metadata)) or "no other column"
+            raise TaskError(
+                f"{where}: no column {' or '.join(map(repr, names))} with the label; there is "
+                f"{columns}; name it with --label-column"
+            )
+        if isinstance(label, float) or not isinstance(label, (str, int)) or not str(label).strip():
+            raise TaskError(f"{where}: label {label!r}, expected a name or a whole number")
+        items.append(LabelledText(row.text, str(label)))
+    _require(items, f"{path}: no rows, expected a text and a label in each")
+    return items
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

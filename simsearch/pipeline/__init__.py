@@ -2,19 +2,31 @@
 
 from simsearch.pipeline.building import BuildReport, build, default_index
 from simsearch.pipeline.encoding import encode_file, fit_whitening
-from simsearch.pipeline.measuring import benchmark, read_tasks
+from simsearch.pipeline.measuring import (
+    Sweep,
+    benchmark,
+    forget_hidden_states,
+    read_tasks,
+    read_training_texts,
+)
 from simsearch.pipeline.opening import load_encoder, open_index
 from simsearch.pipeline.progress import OnProgress
+from simsearch.pipeline.reporting import check_report_folder, write_report
 
 __all__ = [
     "BuildReport",
     "OnProgress",
+    "Sweep",
     "benchmark",
     "build",
+    "check_report_folder",
     "default_index",
     "encode_file",
     "fit_whitening",
+    "forget_hidden_states",
     "load_encoder",
     "open_index",
     "read_tasks",
+    "read_training_texts",
+    "write_report",
 ]

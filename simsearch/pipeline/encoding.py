@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from simsearch.config import CorpusSettings, OnError
-from simsearch.corpus import Row, RowProblem, read_corpus
+from simsearch.config import CorpusSettings
+from simsearch.corpus import Row, read_corpus
 from simsearch.errors import CorpusError
 from simsearch.files import check_new_file, new_file
 from simsearch.pipeline.progress import OnProgress, counting
@@ -25,19 +25,20 @@ def fit_whitening(
     progress: OnProgress | None = None,
 ) -> Whitening:
     """Fit a whitening on the texts of corpus files. Raises CorpusError as ``build`` does."""
+    return encoder.fit_whitening(corpus_texts(corpus, settings), counting(progress, 0, None))
+
+
+def corpus_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> Iterator[str]:
+    """The texts of corpus files, one by one. Raises CorpusError as ``build`` does."""
     rows = read_corpus(
         [Path(p) for p in corpus],
         text_column=settings.text_column,
         id_column=settings.id_column,
     )
-    return encoder.fit_whitening(_texts(rows, settings.on_error), counting(progress, 0, None))
-
-
-def _texts(rows: Iterable[Row | RowProblem], on_error: OnError) -> Iterator[str]:
     for row in rows:
         if isinstance(row, Row):
             yield row.text
-        elif on_error == "stop":
+        elif settings.on_error == "stop":
             raise CorpusError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
 
 

@@ -1,0 +1,204 @@
+"""Puts a benchmark's results into the page: what to show, of how many, and in which order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from simsearch.evaluation.comparison import LEVEL, Comparison
+from simsearch.evaluation.recommendation import Recommendation
+from simsearch.evaluation.report.plots import heat_map, histograms
+from simsearch.evaluation.results import COSINE, BenchmarkResult, metric_cell
+
+PANELS = 9  # strategies whose distributions are drawn, the best first
+SHOWN = ("paraphrase", "reordering", "swap", "random")  # distributions of the word-order plots
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A strategy's line in the table of a task."""
+
+    model: str
+    strategy: str
+    cells: list[str]
+    best: bool
+    comparison: Comparison | None
+    notes: tuple[str, ...]
+
+
+def render_page(
+    results: Sequence[BenchmarkResult],
+    recommendation: Recommendation | None,
+    config: Sequence[str],
+    facts: Sequence[tuple[str, str]],
+) -> str:
+    """The HTML of the report: one file that needs no other.
+
+    ``config`` are the lines of config.yaml that the recommendation stands for, ``facts`` what the
+    reader should know about the run. Every text is escaped.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["difference"] = _difference
+    source = resources.files("simsearch.evaluation.report") / "page.html"
+    several = len({r.model for r in results}) > 1
+    return environment.from_string(source.read_text("utf-8")).render(
+        facts=facts,
+        recommendation=recommendation,
+        config=config,
+        heat_map=_overview(results, several),
+        tasks=[_task(list(group), several) for _, group in groupby(results, _task_name)],
+        costs=_costs(results),
+        strategies=_strategies(results),
+        several=several,
+        level=LEVEL,
+    )
+
+
+def _task_name(result: BenchmarkResult) -> str:
+    return result.result.task
+
+
+def _name(result: BenchmarkResult, several: bool) -> str:
+    return f"{result.model} {result.strategy}" if several else str(result.strategy)
+
+
+def _overview(results: Sequence[BenchmarkResult], several: bool) -> Markup:
+    """The heat map strategy × task of the primary metrics."""
+    rows = list(dict.fromkeys(_name(r, several) for r in results))
+    columns = list(dict.fromkeys((r.result.task, r.result.primary) for r in results))
+    values = np.full((len(rows), len(columns)), math.nan)
+    for r in results:
+        column = columns.index((r.result.task, r.result.primary))
+        values[rows.index(_name(r, several)), column] = r.value
+    labels = [f"{_tail(task)}: {metric.replace('_', ' ')}" for task, metric in columns]
+    return Markup(heat_map(rows, labels, values))  # Matplotlib escapes
+
+
+def _tail(task: str) -> str:
+    """The end of a path, long enough to tell it from others."""
+    parts = task.rstrip("/").split("/")
+    return "/".join(parts[-2:])
+
+
+def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
+    """All that the page shows of one task."""
+    first = results[0].result
+    names = list(dict.fromkeys(name for r in results for name in r.result.metrics))
+    cosines = [name for name in names if name.startswith(COSINE)]
+    metrics = [name for name in names if name not in cosines]
+    ranked = sorted(
+        (r for r in results if not math.isnan(r.value)), key=lambda r: r.value, reverse=True
+    )
+    panels = {
+        f"{_name(r, several)}  {r.value:.3f}": {
+            name: values
+            for name, values in r.result.distributions.items()
+            if first.kind != "word-order" or name in SHOWN
+        }
+        for r in ranked[:PANELS]
+        if r.result.distributions
+    }
+    best = ranked[0] if ranked else results[0]
+    return {
+        "name": first.task,
+        "kind": first.kind,
+        "count": first.items,
+        "primary": first.primary,
+        "metrics": metrics,
+        "rows": _rows(results, metrics, ranked),
+        "cosines": cosines,
+        "cosine_rows": _rows(results, cosines, ranked) if cosines else [],
+        "panels": Markup(histograms(panels)) if panels else None,
+        "panels_left": len(ranked) - len(panels) if panels else 0,
+        "phenomena": _phenomena(results, several) if first.kind == "word-order" else [],
+        "best": _name(best, several),
+        "failures": best.result.failures,
+    }
+
+
+def _rows(
+    results: Sequence[BenchmarkResult], metrics: Sequence[str], ranked: Sequence[BenchmarkResult]
+) -> list[_Row]:
+    return [
+        _Row(
+            r.model,
+            str(r.strategy),
+            [metric_cell(r.result, name) for name in metrics],
+            bool(ranked) and r is ranked[0],
+            r.comparison,
+            r.result.notes,
+        )
+        for r in results
+    ]
+
+
+def _phenomena(results: Sequence[BenchmarkResult], several: bool) -> list[tuple[str, Markup]]:
+    """By language the heat map phenomenon × strategy of the triplet accuracy."""
+    plots = []
+    groups = [group for group in results[0].result.breakdown if "/" in group]
+    for language, members in groupby(groups, lambda group: group.split("/")[0]):
+        columns = sorted(members, key=lambda group: ("reordering-" in group, group))
+        values = np.array(
+            [
+                [r.result.breakdown[column]["triplet_accuracy"] for column in columns]
+                for r in results
+            ]
+        )
+        rows = [_name(r, several) for r in results]
+        labels = [column.split("/", 1)[1] for column in columns]
+        plot = Markup(heat_map(rows, labels, values, shared_scale=True))
+        plots.append((language, plot))
+    return plots
+
+
+def _costs(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
+    """What the one pass over each model took."""
+    rows = []
+    for model, cost in {r.model: r.cost for r in results}.items():
+        seconds = max(cost.seconds, 1e-9)
+        rows.append(
+            {
+                "model": model,
+                "texts": cost.texts,
+                "tokens": cost.tokens,
+                "seconds": cost.seconds,
+                "rate": cost.texts / seconds,
+                "token_rate": cost.tokens / seconds,
+                "strategies": len({str(r.strategy) for r in results if r.model == model}),
+            }
+        )
+    return rows
+
+
+def _strategies(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
+    """What each strategy asks of the model and of the disk."""
+    distinct = {(r.model, str(r.strategy)): r for r in results}
+    return [
+        {
+            "model": model,
+            "strategy": strategy,
+            "depth": r.depth,
+            "dim": r.dim,
+            "megabytes": r.dim * 4 * 1_000_000 / 1e6,
+        }
+        for (model, strategy), r in distinct.items()
+    ]
+
+
+def _difference(comparison: Comparison) -> str:
+    """``-.0123 [-.0200, -.0050]``."""
+    found = comparison.difference
+    if math.isnan(found.value):
+        return "–"
+    text = f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return text.replace("+0.", "+.").replace("-0.", "−.").replace("-", "−")
