@@ -326,7 +326,7 @@ def test_benchmark_prints_one_object_for_each_task_and_pooling(run: Run, tiny_be
         *("--pairs", "./对 子.tsv", "--pairs", "yes-no.tsv", "--pairs", "same.tsv"),
         *("--retrieval", "beir/", "--word-order", "order.tsv"),
     )
-    assert (ran.status, ran.err) == (0, "wrote 结 果/results.jsonl\n")
+    assert (ran.status, ran.err) == (0, "wrote 结 果/results.jsonl and 结 果/report.html\n")
     assert Path("结 果/results.jsonl").read_text("utf-8") == ran.out
     results = ran.json()
     metrics = {
@@ -334,8 +334,8 @@ def test_benchmark_prints_one_object_for_each_task_and_pooling(run: Run, tiny_be
         "yes-no.tsv": {"spearman", "auc", "average_precision"},
         "same.tsv": {"mean_cosine", "same_bag_share"},
         "beir/": {"ndcg@10", "recall@10", "mrr@10"},
-        "order.tsv": {"triplet_accuracy", "swap_auc", "order_blind_ceiling"}
-        | {"mean_cosine_paraphrase", "mean_cosine_swap"},  # not in the contract
+        "order.tsv": {"triplet_accuracy", "swap_auc", "order_blind_ceiling", "same_bag_share"}
+        | {f"mean_cosine_{kind}" for kind in ("paraphrase", "swap", "shuffle", "neighbours")},
     }
     assert {(r["task"], r["pooling"]) for r in results} == {
         (task, pooling) for task in metrics for pooling in ("mean", "static_mean")
@@ -343,7 +343,7 @@ def test_benchmark_prints_one_object_for_each_task_and_pooling(run: Run, tiny_be
     assert len(results) == 10
     for result in results:
         contract = ["task", "model", "pooling", "metrics", "intervals"]
-        assert list(result) == [*contract, "breakdown", "notes"]
+        assert list(result)[:5] == contract
         assert result["model"] == model
         assert set(result["metrics"]) == set(result["intervals"]) == metrics[result["task"]]
         assert all(len(interval) == 2 for interval in result["intervals"].values())
@@ -371,6 +371,35 @@ def test_benchmark_without_a_task_runs_the_built_in_word_order_suite(run: Run) -
     assert result["metrics"]["triplet_accuracy"] == 0
     assert result["metrics"]["order_blind_ceiling"] == 0
     assert result["metrics"]["mean_cosine_swap"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_sweep_over_layers_and_whitenings_is_a_few_flags(run: Run, tiny_bert: Path) -> None:
+    corpus = "".join(f"{a} {b}\n" for a in "abcdef" for b in "abcdef")
+    write({**BENCHMARK_FILES, "corpus.txt": corpus, "t.csv": "text,label\na b,x\nc d,y\n"})
+    ran = run(
+        *("benchmark", "--json", "--model", tiny_bert, "--pooling", "mean", "--layers", "each"),
+        *("--whiten-on", "corpus.txt", "--dim", 2, "--dim", 3, "--out", "r"),
+        *("--pairs", "yes-no.tsv", "--classification", "t.csv", "--word-order", "order.tsv"),
+    )
+    assert ran.status == 0
+    rows = ran.json()
+    assert [(r["layers"], r["dim"]) for r in rows if r["task"] == "t.csv"] == [
+        (layers, dim) for layers in (None, [0], [1], [2]) for dim in (12, 2, 3)
+    ]
+    assert {r["task"] for r in rows} == {"yes-no.tsv", "t.csv", "order.tsv"}
+    assert all(r["whitening"] is None for r in rows if r["dim"] == 12)
+    assert "<svg" in Path("r/report.html").read_text("utf-8")
+
+
+def test_the_whitening_of_a_benchmark_can_be_given(run: Run, tiny_bert: Path) -> None:
+    write({**BENCHMARK_FILES, "corpus.txt": "a b\nc d\ne f\nthe dog\nthe man\n"})
+    model = ("--model", tiny_bert, "--pooling", "mean")
+    assert run("whiten", "corpus.txt", "--out", "w.npz", *model).status == 0
+    given = run("benchmark", "--pairs", "yes-no.tsv", *model, "--whitening", "w.npz", "--json")
+    fitted = run("benchmark", "--pairs", "yes-no.tsv", *model, "--whitening", "w.npz", "--dim", 2)
+    assert (given.status, fitted.status) == (0, 0)
+    assert given.json()[0]["whitening"]["texts"] == 5
+    assert "mean whitened" in fitted.out
 
 
 def test_an_undefined_metric_is_null(run: Run, tiny_bert: Path) -> None:
@@ -740,7 +769,9 @@ BAD = {
         {"m/config.json": "{", "m/model.safetensors": ""},
     ),
     "unknown pooling": Bad(f"similarity a b --pooling meen {M}", "pooling is 'meen'; input should"),
-    "unknown pooling in benchmark": Bad(f"benchmark --pooling meen {M}", "pooling is 'meen'"),
+    "unknown pooling in benchmark": Bad(
+        f"benchmark --pooling meen {M}", "pooling 'meen' is unknown"
+    ),
     "pooling without layers": Bad(
         f"similarity a b --pooling static_mean --layers 0 {M}", "does not read hidden states"
     ),
@@ -1018,13 +1049,16 @@ def test_the_commands_and_options_that_others_rely_on_are_there() -> None:
         "encode": "--out --model --pooling --layers --whitening --dim --precision --config",
         "similarity": "--model --pooling --layers --whitening --dim --precision --config --json",
         "benchmark": "--pairs --retrieval --word-order --out --model --pooling --layers"
-        " --whitening --dim --precision --config --json",
+        " --whitening --dim --precision --config --json --classification --whiten-on",
         "whiten": "--out --model --pooling --text-column --on-error",
     }
     for name, options in relied_on.items():
         assert set(options.split()) <= {o for p in cli.commands[name].params for o in p.opts}
     repeatable = {p.name for p in cli.commands["benchmark"].params if getattr(p, "multiple", False)}
-    assert repeatable == {"pairs", "retrieval", "word_order", "models", "poolings"}
+    assert repeatable == {
+        *("pairs", "retrieval", "word_order", "classification"),
+        *("models", "poolings", "layers", "whiten_on", "dims"),
+    }
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

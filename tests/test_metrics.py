@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
+from sklearn import metrics as sklearn_metrics
 
 from simsearch.evaluation.metrics import (
-    Indices,
+    Statistic,
     auc,
+    auc_of,
     average_precision,
-    bootstrap_interval,
+    average_precision_of,
+    is_nearer,
+    macro_f1_of,
+    mean_of,
     ndcg_at,
     recall_at,
     reciprocal_rank_at,
     spearman,
+    spearman_of,
     swap_auc,
-    triplet_accuracy,
+    swap_auc_of,
+    vote,
 )
 
 Metric = Callable[[Any, Any], float]
@@ -36,7 +43,7 @@ items = st.lists(
 labelled = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-6, 6).map(lambda x: x / 4)), min_size=2, max_size=30
 ).filter(lambda rows: len({label for label, _ in rows}) == 2)
-score_lists = st.lists(st.integers(-6, 6).map(lambda x: x / 4), min_size=1, max_size=15)
+quarters = st.integers(-6, 6).map(lambda x: x / 4)
 
 
 def columns(rows: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
@@ -195,30 +202,31 @@ def test_reciprocal_rank_is_that_of_the_first_relevant_document() -> None:
 
 def test_swap_auc_compares_across_sentences_and_triplet_accuracy_within() -> None:
     paraphrases, swaps = [0.9, 0.5], [0.8, 0.4]
-    assert triplet_accuracy(paraphrases, swaps) == 1
+    assert is_nearer(paraphrases, swaps).tolist() == [1, 1]
     assert swap_auc(paraphrases, swaps) == 3 / 4  # 0.5 < 0.8 is the pair across
 
 
-@given(score_lists, score_lists)
-def test_swap_auc_agrees_with_counting_every_pair(ones: list[float], zeros: list[float]) -> None:
+@given(st.lists(st.tuples(quarters, quarters), min_size=1, max_size=15))
+def test_swap_auc_agrees_with_counting_every_pair(rows: list[tuple[float, float]]) -> None:
+    ones, zeros = [a for a, _ in rows], [b for _, b in rows]
     expected = auc_by_counting([1] * len(ones) + [0] * len(zeros), ones + zeros)
     assert swap_auc(ones, zeros) == pytest.approx(expected)
 
 
 def test_a_tied_triplet_is_wrong() -> None:
-    assert triplet_accuracy([0.5, 0.75, 0.25, 1], [0.5, 0.5, 0.5, 0.5]) == 2 / 4
+    assert is_nearer([0.5, 0.75, 0.25, 1], [0.5, 0.5, 0.5, 0.5]).tolist() == [0, 1, 0, 1]
 
 
 def test_a_difference_within_the_tolerance_is_a_tie() -> None:
-    assert triplet_accuracy([0.75, 1.0], [0.5, 0.5], tolerance=0.25) == 1 / 2
+    assert is_nearer([0.75, 1.0], [0.5, 0.5], tolerance=0.25).tolist() == [0, 1]
 
 
 def test_no_sentences_have_no_accuracy() -> None:
-    assert math.isnan(triplet_accuracy([], []))
+    assert is_nearer([], []).tolist() == []
     assert math.isnan(swap_auc([], []))
 
 
-@pytest.mark.parametrize("metric", [spearman, auc, average_precision, triplet_accuracy])
+@pytest.mark.parametrize("metric", [spearman, auc, average_precision, is_nearer])
 def test_arrays_that_do_not_pair_up_are_refused(metric: Metric) -> None:
     with pytest.raises(ValueError, match="lengths 3 and 2"):
         metric([0, 1, 1], [0.5, 0.5])
@@ -234,72 +242,89 @@ def test_a_label_that_is_not_0_or_1_is_refused(metric: Metric) -> None:
         metric([0, 1, 0.5], [1, 2, 3])
 
 
-def test_bootstrap_of_a_mean_is_the_interval_of_the_normal_distribution() -> None:
-    values = np.random.default_rng(7).normal(10, 2, size=400)
-    low, high = bootstrap_interval(lambda rows: float(values[rows].mean()), 400, resamples=10_000)
-    margin = 1.96 * values.std() / math.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - margin, abs=0.01)
-    assert high == pytest.approx(values.mean() + margin, abs=0.01)
-    assert low < values.mean() < high
+# Independent scorers
 
 
-def test_bootstrap_repeats_itself_and_another_seed_draws_anew() -> None:
-    values = np.random.default_rng(7).normal(size=50)
-
-    def mean(rows: Indices) -> float:
-        return float(values[rows].mean())
-
-    assert bootstrap_interval(mean, 50) == bootstrap_interval(mean, 50)
-    assert bootstrap_interval(mean, 50) != bootstrap_interval(mean, 50, seed=1)
-
-
-def test_a_lower_level_gives_an_interval_within() -> None:
-    values = np.random.default_rng(7).normal(size=50)
-
-    def mean(rows: Indices) -> float:
-        return float(values[rows].mean())
-
-    (low, high), (inner_low, inner_high) = (
-        bootstrap_interval(mean, 50, level=level) for level in (0.95, 0.5)
+@given(labelled)
+def test_auc_and_average_precision_agree_with_scikit_learn(rows: list[tuple[int, float]]) -> None:
+    labels, scores = columns(rows)
+    assert auc(labels, scores) == pytest.approx(
+        sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12
     )
-    assert low < inner_low < inner_high < high
+    assert average_precision(labels, scores) == pytest.approx(
+        sklearn_metrics.average_precision_score(labels, scores), abs=1e-12
+    )
 
 
-def test_bootstrap_hands_over_n_indices_below_n() -> None:
-    drawn: list[Indices] = []
-
-    def keep(rows: Indices) -> float:
-        drawn.append(rows)
-        return 0.0
-
-    bootstrap_interval(keep, 5, resamples=200)
-    assert {rows.shape for rows in drawn} == {(5,)}
-    assert len(drawn) == 200
-    assert set(np.concatenate(drawn).tolist()) == {0, 1, 2, 3, 4}
-    assert any(len(set(rows.tolist())) < 5 for rows in drawn)  # with replacement
-
-
-def test_resamples_of_one_class_are_dropped() -> None:
-    labels, scores = np.array([1, 0]), np.array([0.9, 0.1])  # half of the resamples have one class
-    assert bootstrap_interval(lambda rows: auc(labels[rows], scores[rows]), 2) == (1, 1)
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=15), st.integers(0, 5), st.integers(1, 15))
+def test_ranking_metrics_agree_with_ir_measures(found: list[int], missed: int, k: int) -> None:
+    judged = [*found, *([1] * missed)]
+    if max(judged) <= 0:
+        assert math.isnan(ndcg_at(k, found, judged))
+        return
+    qrels = [ir_measures.Qrel("q", str(i), relevance) for i, relevance in enumerate(judged)]
+    run = [ir_measures.ScoredDoc("q", str(i), 100.0 - i) for i in range(len(found))]
+    measures = [ir_measures.nDCG @ k, ir_measures.R @ k, ir_measures.RR @ k]
+    expected = ir_measures.calc_aggregate(measures, qrels, run)
+    ours = (ndcg_at(k, found, judged), recall_at(k, found, judged), reciprocal_rank_at(k, found))
+    # its library counts in single precision here and there
+    assert ours == pytest.approx([expected[measure] for measure in measures], abs=1e-6)
 
 
-def test_an_interval_of_nothing_defined_is_undefined() -> None:
-    assert np.isnan(bootstrap_interval(lambda rows: math.nan, 3)).tolist() == [True, True]
-
-
-@pytest.mark.parametrize(
-    "bad", [{"n": 0}, {"n": 3, "resamples": 0}, {"n": 3, "level": 1.0}, {"n": 3, "level": 0.0}]
+class_names = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=30
 )
-def test_a_bootstrap_that_cannot_be_drawn_is_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"n = \d"):
-        bootstrap_interval(lambda rows: 0.0, **bad)
 
 
-@pytest.mark.parametrize("metric", [spearman, auc])
-def test_intervals_of_8000_pairs_take_seconds(metric: Metric) -> None:
-    rng = np.random.default_rng(3)
-    labels, scores = rng.integers(0, 2, 8000), rng.normal(size=8000)
-    start = time.process_time()  # the machine may be shared
-    bootstrap_interval(lambda rows: metric(labels[rows], scores[rows]), 8000, resamples=100)
-    assert time.process_time() - start < 1.0  # a tenth of the resamples; about 0.1 s where measured
+@given(class_names)
+def test_macro_f1_agrees_with_scikit_learn(rows: list[tuple[str, str]]) -> None:
+    labels, predicted = [a for a, _ in rows], [b for _, b in rows]
+    (ours,) = macro_f1_of(labels, predicted)(np.ones((1, len(rows))))
+    assert ours == pytest.approx(
+        sklearn_metrics.f1_score(labels, predicted, average="macro", zero_division=0)
+    )
+
+
+# Votes of neighbours
+
+
+def test_a_vote_goes_to_the_most_frequent_label_and_a_tie_to_the_nearest() -> None:
+    assert vote(["a", "b", "b"]) == "b"
+    assert vote(["b", "a", "a", "b", "c"]) == "b"
+    assert vote(["a"]) == "a"
+
+
+# Statistics of samples
+
+
+def repeated(values: Sequence[Any], weights: Sequence[int]) -> list[Any]:
+    return [value for value, times in zip(values, weights, strict=True) for _ in range(times)]
+
+
+@given(labelled, st.data())
+def test_a_weight_is_a_number_of_copies(rows: list[tuple[int, float]], data: Any) -> None:
+    labels, scores = columns(rows)
+    times = st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any)
+    weights = [data.draw(times), data.draw(times)]
+    statistics: list[tuple[Statistic, Metric]] = [
+        (spearman_of(labels, scores), spearman),
+        (auc_of(labels, scores), auc),
+        (average_precision_of(labels, scores), average_precision),
+        (mean_of(scores), lambda _, values: float(np.mean(values))),
+        (swap_auc_of(labels, scores), swap_auc),
+    ]
+    for statistic, metric in statistics:
+        together = statistic(np.array(weights, np.float64))
+        for value, row in zip(together, weights, strict=True):
+            expected = metric(repeated(labels, row), repeated(scores, row))
+            assert value == pytest.approx(expected, nan_ok=True, abs=1e-12)
+
+
+@given(class_names, st.data())
+def test_a_weight_is_a_number_of_copies_to_macro_f1(rows: list[tuple[str, str]], data: Any) -> None:
+    times = st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)).filter(any)
+    weights = data.draw(times)
+    labels, predicted = [a for a, _ in rows], [b for _, b in rows]
+    (value,) = macro_f1_of(labels, predicted)(np.array([weights], np.float64))
+    copies = repeated(labels, weights), repeated(predicted, weights)
+    assert value == pytest.approx(macro_f1_of(*copies)(np.ones((1, sum(weights))))[0])

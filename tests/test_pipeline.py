@@ -542,8 +542,8 @@ def test_benchmark_runs_every_task_on_every_encoder(tiny_bert: Path, tmp_path: P
     tasks = simsearch.read_tasks(pairs=[pairs, str(pairs)])
     poolings = ("static_mean", "cls")
     encoders = [EncoderSettings(model=str(tiny_bert), pooling=pooling) for pooling in poolings]
-    results = list(simsearch.benchmark(tasks, encoders))
-    assert [(r.model, r.pooling, r.result.task) for r in results] == [
+    results = simsearch.benchmark(tasks, encoders)
+    assert [(r.model, r.strategy.pooling, r.result.task) for r in results] == [
         (str(tiny_bert), pooling, str(pairs)) for pooling in poolings for _ in range(2)
     ]
     # the two pairs of the same words have cosine 1, the other has less

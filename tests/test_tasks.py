@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,25 +15,26 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier
 
 from simsearch.encoder import Encoder, Prompt, Vectors, fingerprint
 from simsearch.errors import TaskError
-from simsearch.evaluation import tasks
 from simsearch.evaluation.files import (
     RetrievalData,
-    builtin_word_order,
+    read_labelled,
     read_pairs,
     read_retrieval,
     read_word_order,
 )
 from simsearch.evaluation.tasks import (
+    ClassificationTask,
     PairsTask,
     RetrievalTask,
     TaskResult,
     WordOrderTask,
     top_rows,
 )
-from simsearch.records import Document, Qrel, Query, SentencePair, WordOrderTriple
+from simsearch.records import Document, LabelledText, Qrel, Query, SentencePair, WordOrderTriple
 
 
 def unit(rows: Any) -> Vectors:
@@ -272,17 +273,23 @@ def test_an_encoder_that_sees_order_is_scored_by_its_cosines() -> None:
     assert result.metrics == {
         "triplet_accuracy": close(2 / 3),
         "swap_auc": close(6.5 / 9),  # two paraphrases beat all swaps; the third ties with one, at 0
+        "same_bag_share": 1,
         "order_blind_ceiling": 0,
         "mean_cosine_paraphrase": close((2 / math.sqrt(6) + 2 / math.sqrt(5)) / 3),
         "mean_cosine_swap": close((4 / 5 + 1 / 2) / 3),
+        # the two English sentences with each other: ab, bc and ab, ab, ba; the Chinese one is alone
+        "mean_cosine_random": close(2 / math.sqrt(10)),
     }
+    assert result.primary == "triplet_accuracy"
     assert result.breakdown == {
-        "en": {"triplet_accuracy": 1},
-        "en/role": {"triplet_accuracy": 1},
-        "en/time": {"triplet_accuracy": 1},
-        "zh": {"triplet_accuracy": 0},
-        "zh/role": {"triplet_accuracy": 0},
+        "en": {"triplet_accuracy": 1, "triples": 2},
+        "en/role": {"triplet_accuracy": 1, "triples": 1},
+        "en/time": {"triplet_accuracy": 1, "triples": 1},
+        "zh": {"triplet_accuracy": 0, "triples": 1},
+        "zh/role": {"triplet_accuracy": 0, "triples": 1},
     }
+    assert [failure.id for failure in result.failures] == ["abc-bca"]
+    assert result.failures[0].cosines == {"paraphrase": 0, "swap": close(1 / 2)}
     assert result.notes == ()
     assert set(result.intervals) == set(result.metrics)
     assert result.intervals["order_blind_ceiling"] == (0, 0)
@@ -323,9 +330,107 @@ def test_rounding_never_wins_a_triple_for_an_order_blind_encoder() -> None:
 def test_all_texts_of_the_word_order_task_are_queries_and_encoded_once() -> None:
     encoder = LetterPairs()
     WordOrderTask("order", AWARE).run(encoder)
-    texts = ["abc", "abab", "abcd", "ab", "cde", "cba", "baba", "bca"]
+    texts = ["abc", "abcd", "cba", "abab", "ab", "baba", "cde", "bca"]
     assert encoder.calls == [("query", texts)]
     assert set(encoder.token_prompts) == {"query"}
+
+
+def test_reorderings_are_scored_apart_from_paraphrases() -> None:
+    # bcabca has four of the five pairs of neighbours in abcabc, cbacba has none
+    kept = triple("abcabc", "bcabca", "cbacba", ("en", "reordering-start"))
+    result = WordOrderTask("order", [*AWARE, kept, kept]).run(LetterPairs())
+    assert result.metrics["triplet_accuracy"] == close(2 / 3)
+    assert result.metrics["reordering_accuracy"] == 1
+    assert result.metrics["reordering_auc"] == 1
+    assert result.items == 5
+    assert len(result.distributions["paraphrase"]) == 3
+    assert len(result.distributions["reordering"]) == 2
+    assert len(result.distributions["swap"]) == 5
+
+
+def test_who_calls_every_other_order_another_meaning_wins_one_half_only() -> None:
+    class Suspicious(Letters):
+        """Tells words apart by their letters, and orders of the same letters altogether."""
+
+        def encode(self, texts: Sequence[str], prompt: Prompt = "document") -> Vectors:
+            orders = [hash(text) % 1009 for text in texts]
+            bags = super().encode(texts)
+            return unit(np.hstack([bags, 9 * np.eye(1009)[orders]]))
+
+    triples = [triple("ab", "abb", "ba"), triple("abc", "bca", "cba", ("en", "reordering-x"))]
+    result = WordOrderTask("order", triples).run(Suspicious())
+    assert result.metrics["reordering_accuracy"] == 0  # both orders are equally far
+
+
+def test_only_reorderings_make_them_the_primary_metric() -> None:
+    kept = triple("abcabc", "bcabca", "cbacba", ("en", "reordering-start"))
+    result = WordOrderTask("order", [kept]).run(LetterPairs())
+    assert result.primary == "reordering_accuracy"
+    assert result.metrics["same_bag_share"] == 1
+
+
+def test_sentences_with_their_words_moved_are_measured_too() -> None:
+    letters = "张三请李四来。"
+    task = WordOrderTask("order", [triple("张三请李四来。", "来。", "李四请张三来。")])
+    blind, aware = task.run(Letters(letters)).metrics, task.run(LetterPairs(letters)).metrics
+    assert blind["mean_cosine_shuffle"] == blind["mean_cosine_neighbours"] == close(1)
+    # of six pairs of neighbours one exchange breaks two or three, and a shuffle at least as many
+    assert aware["mean_cosine_neighbours"] in (close(3 / 6), close(4 / 6))
+    assert aware["mean_cosine_shuffle"] <= 4 / 6
+
+
+# classification
+
+COLOURS = [
+    LabelledText("aab", "warm"),
+    LabelledText("ab", "warm"),
+    LabelledText("bbc", "cold"),
+    LabelledText("bc", "cold"),
+    LabelledText("c", "cold"),
+]
+
+
+def test_a_text_gets_the_label_of_its_nearest_neighbour() -> None:
+    asked = [LabelledText("aaab", "warm"), LabelledText("cc", "cold"), LabelledText("b", "warm")]
+    result = ClassificationTask("colours", COLOURS, asked).run(Letters())
+    # nearest: aab; c; and to b bbc (2/sqrt(5)), which is cold. All five vote cold.
+    assert result.metrics == {
+        "accuracy@1": close(2 / 3),
+        "accuracy@10": close(1 / 3),
+        "macro_f1@10": close((2 * 1 / (2 * 1 + 2) + 0) / 2),
+    }
+    assert result.primary == "accuracy@10"
+    (failure,) = result.failures
+    assert failure.texts == {"text": "b", "nearest": "bbc"}
+    assert failure.facts == {"label": "warm", "label of the nearest": "cold"}
+
+
+def test_without_a_test_half_no_text_is_its_own_neighbour() -> None:
+    twice = [*COLOURS, LabelledText("d", "cold"), LabelledText("d", "warm")]
+    result = ClassificationTask("colours", twice).run(Letters())
+    # the two texts d have each other, of the other label; the rest are next to their own
+    assert result.metrics["accuracy@1"] == close(5 / 7)
+    assert result.items == 7
+    assert result.notes == ("each text is classified by all others",)
+
+
+def test_nearest_neighbours_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(2)
+    texts = ["".join(rng.choice(list("abcdefgh"), 9)) for _ in range(300)]
+    items = [LabelledText(text, max("abc", key=text.count)) for text in dict.fromkeys(texts)]
+    train, test = items[:200], items[200:]
+    encoder = Letters()
+    known, asked = (encoder.encode([item.text for item in part]) for part in (train, test))
+    theirs = KNeighborsClassifier(1).fit(known, [item.label for item in train])
+    result = ClassificationTask("letters", train, test).run(encoder)
+    # Euclidean and cosine order agree on unit vectors; neighbours at one distance may not
+    expected = theirs.score(asked, [item.label for item in test])
+    assert result.metrics["accuracy@1"] == pytest.approx(expected, abs=0.03)
+
+
+def test_one_label_is_nothing_to_learn() -> None:
+    with pytest.raises(TaskError, match=r"one: 1 label\(s\) to learn from, expected two"):
+        ClassificationTask("one", COLOURS[:2])
 
 
 # all tasks
@@ -334,13 +439,18 @@ TASKS = [
     PairsTask("pairs", ladder(1, 0, 1, 0)),
     RetrievalTask("retrieval", FRUIT),
     WordOrderTask("order", AWARE),
+    ClassificationTask("classification", COLOURS, COLOURS[1:3]),
 ]
+
+
+def assert_same(first: TaskResult, second: TaskResult) -> None:
+    np.testing.assert_equal(dataclasses.asdict(first), dataclasses.asdict(second))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_task_repeats_itself_and_leaves_its_input_alone(task: Any) -> None:
     before = copy.deepcopy(task)
-    assert task.run(NoisySum()) == task.run(NoisySum())
+    assert_same(task.run(NoisySum()), task.run(NoisySum()))
     assert task == before
 
 
@@ -349,8 +459,9 @@ def test_block_sizes_change_no_number(task: Any, monkeypatch: pytest.MonkeyPatch
     whole: TaskResult = task.run(NoisySum())
     monkeypatch.setattr("simsearch.index.faiss.SPARE", 0)
     monkeypatch.setattr("simsearch.index.faiss.SCORED_AT_ONCE", 1)
-    monkeypatch.setattr(tasks, "ROWS_PER_BLOCK", 1)
-    assert task.run(NoisySum()) == whole
+    monkeypatch.setattr("simsearch.evaluation.tasks.base.ROWS_PER_BLOCK", 1)
+    monkeypatch.setattr("simsearch.evaluation.bootstrap._AT_ONCE", 1)
+    assert_same(task.run(NoisySum()), whole)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +478,15 @@ def test_block_sizes_change_no_number(task: Any, monkeypatch: pytest.MonkeyPatch
 def test_a_task_with_nothing_to_score_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(TaskError, match="nothing here: no "):
         make()
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_inputs_are_what_is_encoded_each_text_once(task: Any) -> None:
+    encoder = Letters()
+    task.run(encoder)
+    assert dict(encoder.calls) == {prompt: list(texts) for prompt, texts in task.inputs.items()}
+    for texts in task.inputs.values():
+        assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -527,35 +647,47 @@ def test_a_bad_beir_folder_is_named_by_path_and_line(
         read_retrieval(folder)
 
 
-# the word-order file in the package
+# labelled texts
 
 
-def bag(text: str, language: str) -> Counter[str]:
-    """Characters of Chinese; lower-case words and punctuation marks of English."""
-    return Counter(text if language == "zh" else re.findall(r"\w+|[^\w\s]", text.lower()))
+def test_labelled_texts_are_read_from_a_folder_or_one_file(folder: Path) -> None:
+    put(folder / "train.csv", 'text,category\n"a, b",x\nc,y\n')
+    put(folder / "test.jsonl", '{"text": "d", "label": 3}\n')
+    train = [LabelledText("a, b", "x"), LabelledText("c", "y")]
+    assert read_labelled(folder) == (train, [LabelledText("d", "3")])
+    assert read_labelled(folder / "train.csv") == (train, None)
 
 
-def test_the_built_in_suite_has_20_triples_of_each_phenomenon_and_language() -> None:
-    triples = builtin_word_order()
-    groups = Counter((t.language, t.phenomenon) for t in triples)
-    phenomena = ("role", "place", "time", "comparison", "possession")
-    assert groups == {(language, p): 20 for language in ("en", "zh") for p in phenomena}
-    assert len({t.sentence for t in triples}) == 200
+def test_columns_of_labelled_texts_can_be_named(folder: Path) -> None:
+    file = put(folder / "faq.csv", "question,intent,label\na,x,1\n")
+    read = read_labelled(file, text_column="question", label_column="intent")
+    assert read == ([LabelledText("a", "x")], None)
 
 
-@pytest.mark.parametrize("triple", builtin_word_order(), ids=lambda t: t.id)
-def test_a_built_in_swap_has_the_words_of_its_sentence_in_another_order(
-    triple: WordOrderTriple,
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train.csv": "text,label\na,b\n"}, "expected one file test.csv"),
+        (
+            {"train.csv": "text,label\na,b\n", "train.tsv": "", "test.csv": ""},
+            "there is train.csv, train.tsv",
+        ),
+        ({"x.csv": "text,sort\na,b\n"}, "x.csv:2: no column 'label' or 'category'"),
+        ({"x.csv": "text,label\n,b\n"}, "x.csv:2: empty text"),
+        ({"x.csv": "text,label\na,\n"}, "x.csv:2: label '', expected a name"),
+        ({"x.jsonl": '{"text": "a", "label": 1.5}\n'}, "x.jsonl:1: label 1.5, expected a name"),
+        ({"x.csv": "text,label\n"}, "x.csv: no rows"),
+    ],
+)
+def test_bad_labelled_texts_are_named_by_path_and_line(
+    folder: Path, files: dict[str, str], message: str
 ) -> None:
-    assert bag(triple.swap, triple.language) == bag(triple.sentence, triple.language)
-    assert len({triple.sentence, triple.paraphrase, triple.swap}) == 3
-    assert bag(triple.paraphrase, triple.language) != bag(triple.sentence, triple.language)
+    for name, content in files.items():
+        put(folder / name, content)
+    with pytest.raises(TaskError, match=re.escape(message)):
+        read_labelled(next((folder / name for name in files if name[0] == "x"), folder))
 
 
-def test_an_order_blind_encoder_scores_0_on_the_built_in_suite() -> None:
-    triples = builtin_word_order()
-    texts = [text for t in triples for text in (t.sentence, t.paraphrase, t.swap)]
-    result = WordOrderTask("word-order", triples).run(Letters("".join(sorted(set("".join(texts))))))
-    assert result.metrics["triplet_accuracy"] == 0
-    assert result.intervals["triplet_accuracy"] == (0, 0)
-    assert len(result.breakdown) == 2 + 10
+def test_bad_rows_of_labelled_texts_can_be_left_out(folder: Path) -> None:
+    file = put(folder / "x.csv", "text,label\n,b\na,b\n")
+    assert read_labelled(file, on_error="skip") == ([LabelledText("a", "b")], None)

@@ -138,7 +138,8 @@ def benchmark(
     if not as_json:
         print_results(results)
     if out is not None:
-        click.echo(f"wrote {pipeline.write_report(results, out)}", err=True)
+        written = pipeline.write_report(results, out)
+        click.echo(f"wrote {' and '.join(map(str, written))}", err=True)
 
 
 def _readings(layers: tuple[Any, ...]) -> list[Any]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simsearch.cli.options import counted
-from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, tables
+from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, notes_of, tables
 from simsearch.records import Hit
 from simsearch.sources import Model, find_source
 
@@ -125,9 +125,9 @@ def print_results(results: Sequence[BenchmarkResult]) -> None:
         console.print(Text(printable(task), style="bold"))
         for content in tables(members):
             _print_table(console, content)
-        for result in members:
-            for note in result.result.notes:
-                console.print(Text(f"{result.strategy}: {note}", style="dim"))
+        for note, strategies in notes_of(members).items():
+            about = "all" if len(strategies) == len(members) else ", ".join(strategies)
+            console.print(Text(f"{about}: {note}", style="dim"))
         console.print()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import yaml
+
 from simsearch.evaluation.results import BenchmarkResult
 
 
@@ -69,19 +71,14 @@ def _cost(result: BenchmarkResult) -> tuple[int, bool, int]:
 
 def config_lines(choice: BenchmarkResult, whitening_file: str | None) -> list[str]:
     """The lines of config.yaml that make ``build`` use this strategy."""
-    strategy = choice.strategy
-    layers = "null" if strategy.layers is None else list(strategy.layers)
-    lines = ["encoder:", f"  model: {_quoted(choice.model)}", f"  pooling: {strategy.pooling}"]
-    if strategy.layers is not None:
-        lines.append(f"  layers: {layers}")
-    if whitening_file is not None:
-        lines += [f"  whitening: {_quoted(whitening_file)}", f"  dim: {choice.dim}"]
-    return lines
-
-
-def _quoted(text: str) -> str:
-    """A YAML scalar: plain where that is safe."""
-    plain = text.replace("/", "").replace("-", "").replace("_", "").replace(".", "")
-    if plain.isascii() and plain.isalnum() and not text[0].isdigit() and text[0] not in "-.":
-        return text
-    return "'" + text.replace("'", "''") + "'"
+    layers = choice.strategy.layers
+    settings = {
+        "model": choice.model,
+        "pooling": choice.strategy.pooling,
+        **({} if layers is None else {"layers": list(layers)}),
+        **({} if whitening_file is None else {"whitening": whitening_file, "dim": choice.dim}),
+    }
+    text = yaml.safe_dump(
+        {"encoder": settings}, sort_keys=False, allow_unicode=True, width=1000, indent=2
+    )
+    return text.splitlines()

@@ -75,6 +75,11 @@ class BenchmarkResult:
             "task": result.task,
             "model": self.model,
             "pooling": strategy.pooling,
+            "metrics": {name: _finite(value) for name, value in result.metrics.items()},
+            "intervals": {
+                name: [_finite(low), _finite(high)]
+                for name, (low, high) in result.intervals.items()
+            },
             "layers": None if strategy.layers is None else list(strategy.layers),
             "whitening": None
             if self.whitening is None
@@ -83,11 +88,6 @@ class BenchmarkResult:
             "fingerprint": self.fingerprint,
             "items": result.items,
             "encoding": asdict(self.cost),
-            "metrics": {name: _finite(value) for name, value in result.metrics.items()},
-            "intervals": {
-                name: [_finite(low), _finite(high)]
-                for name, (low, high) in result.intervals.items()
-            },
             "comparison": None if self.comparison is None else _compared(self.comparison),
             "breakdown": {
                 group: {name: _finite(value) for name, value in metrics.items()}
@@ -143,12 +143,27 @@ def _table(results: Sequence[BenchmarkResult], names: Sequence[str]) -> ResultTa
             [
                 *([r.model] if several_models else []),
                 str(r.strategy),
-                *(metric_cell(r.result, name) for name in shown),
+                *(_cell(r.result, name) for name in shown),
             ]
             for r in results
         ],
         constants=constants,
     )
+
+
+def _cell(result: TaskResult, name: str) -> str:
+    """A mean cosine without its interval, which is narrow, and would be too wide for a terminal."""
+    value = result.metrics.get(name, math.nan)
+    return f"{value:.4f}" if name.startswith(COSINE) else metric_cell(result, name)
+
+
+def notes_of(results: Sequence[BenchmarkResult]) -> dict[str, list[str]]:
+    """The notes on these results, each with the strategies that it is about."""
+    by_note: dict[str, list[str]] = {}
+    for r in results:
+        for note in r.result.notes:
+            by_note.setdefault(note, []).append(str(r.strategy))
+    return by_note
 
 
 def metric_cell(result: TaskResult, name: str) -> str:

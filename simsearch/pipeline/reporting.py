@@ -24,19 +24,19 @@ def check_report_folder(folder: Path) -> None:
         check_new_file(folder / name)
 
 
-def write_report(results: Sequence[BenchmarkResult], folder: Path) -> Path:
-    """Write ``results.jsonl`` and ``report.html`` into ``folder``; returns the path of the page.
+def write_report(results: Sequence[BenchmarkResult], folder: Path) -> tuple[Path, Path]:
+    """Write ``results.jsonl`` and ``report.html`` into ``folder``; returns their paths.
 
     A whitening that the benchmark fitted is written beside them, if it is recommended.
     """
     from simsearch.evaluation.report import render_page  # Matplotlib, which takes a second
 
-    write_results(results, folder)
+    jsonl = write_results(results, folder)
     recommendation = recommend(results)
     page = render_page(results, recommendation, _config(recommendation, folder), _facts(results))
     with new_file(folder / REPORT) as aside:
         aside.write_text(page, "utf-8")
-    return folder / REPORT
+    return jsonl, folder / REPORT
 
 
 def _config(recommendation: Recommendation | None, folder: Path) -> list[str]:

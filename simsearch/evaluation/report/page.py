@@ -16,7 +16,7 @@ from markupsafe import Markup
 from simsearch.evaluation.comparison import LEVEL, Comparison
 from simsearch.evaluation.recommendation import Recommendation
 from simsearch.evaluation.report.plots import heat_map, histograms
-from simsearch.evaluation.results import COSINE, BenchmarkResult, metric_cell
+from simsearch.evaluation.results import COSINE, BenchmarkResult, metric_cell, notes_of
 
 PANELS = 9  # strategies whose distributions are drawn, the best first
 SHOWN = ("paraphrase", "reordering", "swap", "random")  # distributions of the word-order plots
@@ -31,7 +31,6 @@ class _Row:
     cells: list[str]
     best: bool
     comparison: Comparison | None
-    notes: tuple[str, ...]
 
 
 def render_page(
@@ -95,7 +94,12 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
     first = results[0].result
     names = list(dict.fromkeys(name for r in results for name in r.result.metrics))
     cosines = [name for name in names if name.startswith(COSINE)]
-    metrics = [name for name in names if name not in cosines]
+    constants = {
+        name: first.metrics[name]
+        for name in names
+        if len(results) > 1 and len({r.result.metrics[name] for r in results}) == 1
+    }
+    metrics = [name for name in names if name not in cosines and name not in constants]
     ranked = sorted(
         (r for r in results if not math.isnan(r.value)), key=lambda r: r.value, reverse=True
     )
@@ -115,7 +119,9 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
         "count": first.items,
         "primary": first.primary,
         "metrics": metrics,
+        "constants": constants,
         "rows": _rows(results, metrics, ranked),
+        "notes": notes_of(results),
         "cosines": cosines,
         "cosine_rows": _rows(results, cosines, ranked) if cosines else [],
         "panels": Markup(histograms(panels)) if panels else None,
@@ -136,7 +142,6 @@ def _rows(
             [metric_cell(r.result, name) for name in metrics],
             bool(ranked) and r is ranked[0],
             r.comparison,
-            r.result.notes,
         )
         for r in results
     ]

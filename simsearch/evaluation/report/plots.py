@@ -79,7 +79,10 @@ def heat_map(
 
 
 def histograms(panels: Mapping[str, Mapping[str, Floats]]) -> str:
-    """For each panel the densities of its distributions of cosines, on an axis of its own."""
+    """For each panel its distributions of cosines, each as high as the others at its peak.
+
+    Every panel has an axis of its own: what one pooling calls near another calls far.
+    """
     rows = -(-len(panels) // _COLUMNS)
     columns = min(_COLUMNS, len(panels))
     figure = Figure(figsize=(3.6 * columns, 1.9 * rows + 0.5), layout="constrained")
@@ -92,8 +95,9 @@ def histograms(panels: Mapping[str, Mapping[str, Floats]]) -> str:
             colour = COLOURS.get(name, _PALETTE[len(names) % len(_PALETTE)])
             colour = names.setdefault(name, colour)
             share, _ = np.histogram(np.minimum(values, 1), edges)
-            axes.stairs(share / len(values), edges, color=colour, fill=True, alpha=0.28)
-            axes.stairs(share / len(values), edges, color=colour, linewidth=1.1, label=name)
+            heights = share / max(1, share.max())
+            axes.stairs(heights, edges, color=colour, fill=True, alpha=0.28)
+            axes.stairs(heights, edges, color=colour, linewidth=1.1, label=name)
         axes.set_title(title, size=9, color=INK, loc="left")
         axes.set_yticks([])
         axes.tick_params(labelsize=8, colors=FAINT)

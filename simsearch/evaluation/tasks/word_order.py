@@ -51,8 +51,7 @@ class WordOrderTask:
 
     A suite has two halves. In the one the paraphrase uses other words, and order-blindness makes
     the swap nearer. In the other, whose phenomena begin with ``reordering-``, it is a natural
-    reordering, so that calling every other order another meaning is no way out: that is right half
-    of the time there, by chance.
+    reordering, so that calling every other order another meaning is no way out.
     """
 
     name: str
