@@ -300,9 +300,8 @@ def test_an_order_blind_encoder_scores_0_and_is_told_why() -> None:
     assert result.metrics["triplet_accuracy"] == 0
     assert result.metrics["mean_cosine_swap"] == close(1)
     assert result.notes == (
-        "3 of 3 triples score 0 by construction: a mean of token embeddings without positions is "
-        "the same for the same words in any order, so cos(sentence, swap) = 1 and no paraphrase "
-        "can be closer",
+        "3 of 3 triples score 0 by construction: these vectors are the same for the same words in "
+        "any order, so cos(sentence, swap) = 1 and no paraphrase can be closer",
     )
 
 

@@ -37,8 +37,8 @@ REORDERING: Final = "reordering-"
 PERTURBED: Final = 1000  # sentences, at most, that are shuffled too
 
 ORDER_BLIND: Final = (
-    "a mean of token embeddings without positions is the same for the same words in any order, "
-    "so cos(sentence, swap) = 1 and no paraphrase can be closer"
+    "these vectors are the same for the same words in any order, so cos(sentence, swap) = 1 and no "
+    "paraphrase can be closer"
 )
 
 
