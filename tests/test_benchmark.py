@@ -268,6 +268,18 @@ def test_an_undefined_metric_is_compared_with_nobody() -> None:
     assert compare([("a", undefined)]) == [None]
 
 
+def test_pairs_of_one_label_have_no_best() -> None:
+    one_label = replace(result_of(RIGHT, name="same"), primary=None)
+    assert compare([("a", one_label), ("b", one_label)]) == [None, None]
+    plain = outcome("mean", RIGHT)
+    results = compared(replace(plain, result=one_label), outcome("max", WRONG), plain)
+    assert recommend(results).tasks == ("t",)
+    assert "same" in page_of(results).words
+    alone = compared(replace(plain, result=one_label))
+    assert recommend(alone) is None
+    assert "same" in Page(render_page(alone, None, [], [])).words
+
+
 # Recommending
 
 

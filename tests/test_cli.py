@@ -391,6 +391,17 @@ def test_a_sweep_over_layers_and_whitenings_is_a_few_flags(run: Run, tiny_bert: 
     assert "<svg" in Path("r/report.html").read_text("utf-8")
 
 
+def test_a_benchmark_runs_where_its_own_recommendation_was_pasted(
+    run: Run, tiny_bert: Path
+) -> None:
+    pasted = "encoder: {pooling: mean, layers: [0, 1], whitening: w.npz, dim: 2}\n"
+    write({**BENCHMARK_FILES, "config.yaml": pasted})
+    ran = run("benchmark", "--pairs", "yes-no.tsv", "--model", tiny_bert, "--json")
+    assert (ran.status, ran.err) == (0, "")
+    assert [result["layers"] for result in ran.json()] == [None] * 7
+    assert [result["whitening"] for result in ran.json()] == [None] * 7
+
+
 def test_the_whitening_of_a_benchmark_can_be_given(run: Run, tiny_bert: Path) -> None:
     write({**BENCHMARK_FILES, "corpus.txt": "a b\nc d\ne f\nthe dog\nthe man\n"})
     model = ("--model", tiny_bert, "--pooling", "mean")

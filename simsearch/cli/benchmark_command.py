@@ -81,6 +81,7 @@ def benchmark(
     models: tuple[str, ...],
     poolings: tuple[str, ...],
     layers: tuple[Any, ...],
+    whitening: str | None,
     whiten_on: tuple[Path, ...],
     dims: tuple[int, ...],
     out: Path | None,
@@ -89,6 +90,7 @@ def benchmark(
 ) -> None:
     """Compare poolings on your own data, or on the built-in word-order suite.
 
+    Of config.yaml it takes the model and the poolings to compare, and no layers or whitening.
     Each text goes through a model once, whatever the number of strategies, and what the model gave
     is kept in the cache: a benchmark that was interrupted goes on. Computed in float32 unless told
     otherwise; intervals are 95 % bootstrap intervals.
@@ -102,14 +104,18 @@ def benchmark(
     from simsearch import pipeline
     from simsearch.cli.render import print_results, progress_bar
 
-    if whiten_on and options.get("whitening"):
+    if whiten_on and whitening:
         raise click.UsageError("--whitening and --whiten-on: give one of them")
     if len(dims) > 1 and not whiten_on:
         raise click.UsageError("--dim several times needs --whiten-on CORPUS")
-    settings = settings_from(
-        {**options, "dim": dims[0] if dims and not whiten_on else None},
-        default_precision="float32",
-    )
+    settings = settings_from(options, default_precision="float32")
+    # what config.yaml says comes after the hidden states is one strategy; this compares many
+    compared = {
+        "pooling": None,
+        "layers": None,
+        "whitening": whitening,
+        "dim": dims[0] if dims and not whiten_on else None,
+    }
     tasks = pipeline.read_tasks(
         pairs,
         retrieval,
@@ -120,18 +126,17 @@ def benchmark(
     )
     if out is not None:
         pipeline.check_report_folder(out)
-    own = settings.encoder.layers
     sweep = pipeline.Sweep(
         several(poolings) or settings.benchmark.poolings,
-        _readings(layers) if layers else [None if own is None else tuple(own)],
+        _readings(layers) or [None],
         pipeline.read_training_texts(whiten_on, settings.corpus) if whiten_on else (),
         list(dict.fromkeys(dims)) if whiten_on and dims else [None],
     )
     names = several(models) or [settings.encoder.model]
-    encoders = [settings.encoder.model_copy(update={"model": name}) for name in names]
+    encoders = [settings.encoder.model_copy(update={**compared, "model": name}) for name in names]
     with progress_bar("Encoding") as progress:
         results = pipeline.benchmark(tasks, encoders, sweep, progress)
-    pipeline.forget_hidden_states(settings.benchmark.cache)
+    pipeline.trim_pooled(settings.benchmark.cache)
     for result in results:
         if as_json:
             print_json(result.as_json())

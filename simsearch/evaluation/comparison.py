@@ -34,16 +34,18 @@ class Comparison:
 def compare(results: Sequence[tuple[str, TaskResult]]) -> list[Comparison | None]:
     """Compare the results of one task, each with its name, with the best of them.
 
-    ``None`` stands for the best itself (of equals, the first), and for results whose primary metric
-    is undefined.
+    ``None`` stands for the best itself (of equals, the first), and for results without a primary
+    metric or with an undefined one.
     """
-    values = [result.metrics[result.primary] for _, result in results]
+    metric = results[0][1].primary
+    if metric is None:
+        return [None] * len(results)
+    values = [result.metrics[metric] for _, result in results]
     defined = [i for i, value in enumerate(values) if not math.isnan(value)]
     if not defined:
         return [None] * len(results)
     best = max(defined, key=lambda i: (values[i], -i))
     name, reference = results[best]
-    metric = reference.primary
     others = [i for i in defined if i != best]
     found = {
         i: difference(values[i], results[i][1].draws[metric], values[best], reference.draws[metric])

@@ -65,8 +65,9 @@ class BenchmarkResult:
 
     @property
     def value(self) -> float:
-        """The metric that the task's strategies are compared by."""
-        return self.result.metrics[self.result.primary]
+        """The metric that the task's strategies are compared by; ``nan`` where there is none."""
+        primary = self.result.primary
+        return math.nan if primary is None else self.result.metrics[primary]
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the command line; a metric that is undefined is null."""

@@ -1,11 +1,11 @@
 """Where the parts are put together: build an index, open one, encode files, benchmark poolings."""
 
+from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
 from simsearch.pipeline.encoding import encode_file, fit_whitening
 from simsearch.pipeline.measuring import (
     Sweep,
     benchmark,
-    forget_hidden_states,
     read_tasks,
     read_training_texts,
 )
@@ -23,10 +23,10 @@ __all__ = [
     "default_index",
     "encode_file",
     "fit_whitening",
-    "forget_hidden_states",
     "load_encoder",
     "open_index",
     "read_tasks",
     "read_training_texts",
+    "trim_pooled",
     "write_report",
 ]

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from simsearch.backbone_cache import CachedBackbone, trim_pooled
+from simsearch.backbone_cache import CachedBackbone
 from simsearch.checkpoint import Checkpoint, load_checkpoint
 from simsearch.config import CorpusSettings, EncoderSettings
 from simsearch.errors import SettingsError
@@ -36,6 +36,9 @@ from simsearch.weights import weight_hashes
 from simsearch.whitening import Whitening
 
 Layers = tuple[int, ...]
+
+BUILTIN = "word-order"
+"""The name of the built-in word-order suite, in place of a file's."""
 
 
 def read_tasks(
@@ -73,9 +76,6 @@ def read_tasks(
         triples = builtin_word_order() if suite else read_word_order(path)
         tasks.append(WordOrderTask(str(path), triples))
     return tasks or [WordOrderTask(BUILTIN, builtin_word_order())]
-
-
-BUILTIN = "word-order"
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,6 @@ def benchmark(
         swept.encode(progress)
         results += swept.results()
     return _compared(results, [task.name for task in tasks])
-
-
-def forget_hidden_states(gibibytes: float) -> None:
-    """Keep only so much of what benchmarks have computed; see ``config.yaml``."""
-    trim_pooled(gibibytes)
 
 
 class _SweptModel:

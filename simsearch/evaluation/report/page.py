@@ -74,12 +74,15 @@ def _name(result: BenchmarkResult, several: bool) -> str:
 def _overview(results: Sequence[BenchmarkResult], several: bool) -> Markup:
     """The heat map strategy × task of the primary metrics."""
     rows = list(dict.fromkeys(_name(r, several) for r in results))
-    columns = list(dict.fromkeys((r.result.task, r.result.primary) for r in results))
-    values = np.full((len(rows), len(columns)), math.nan)
+    shown = {r.result.task: r.result.primary for r in results if r.result.primary is not None}
+    if not shown:
+        return Markup()
+    values = np.full((len(rows), len(shown)), math.nan)
     for r in results:
-        column = columns.index((r.result.task, r.result.primary))
-        values[rows.index(_name(r, several)), column] = r.value
-    labels = [f"{_tail(task)}: {metric.replace('_', ' ')}" for task, metric in columns]
+        if r.result.task in shown:
+            column = list(shown).index(r.result.task)
+            values[rows.index(_name(r, several)), column] = r.value
+    labels = [f"{_tail(task)}: {metric.replace('_', ' ')}" for task, metric in shown.items()]
     return Markup(heat_map(rows, labels, values))  # Matplotlib escapes
 
 
@@ -104,12 +107,12 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
         (r for r in results if not math.isnan(r.value)), key=lambda r: r.value, reverse=True
     )
     panels = {
-        f"{_name(r, several)}  {r.value:.3f}": {
+        f"{_name(r, several)}{'' if math.isnan(r.value) else f'  {r.value:.3f}'}": {
             name: values
             for name, values in r.result.distributions.items()
             if first.kind != "word-order" or name in SHOWN
         }
-        for r in ranked[:PANELS]
+        for r in (ranked or list(results))[:PANELS]
         if r.result.distributions
     }
     best = ranked[0] if ranked else results[0]
@@ -125,7 +128,7 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
         "cosines": cosines,
         "cosine_rows": _rows(results, cosines, ranked) if cosines else [],
         "panels": Markup(histograms(panels)) if panels else None,
-        "panels_left": len(ranked) - len(panels) if panels else 0,
+        "panels_left": len(results) - len(panels) if panels else 0,
         "phenomena": _phenomena(results, several) if first.kind == "word-order" else [],
         "best": _name(best, several),
         "failures": best.result.failures,

@@ -37,7 +37,8 @@ class Failure:
 class TaskResult:
     """What one encoder reaches on one task of ``items`` pairs, queries, texts or triples.
 
-    ``primary`` names the metric that strategies are compared by. ``intervals`` has (low, high) for
+    ``primary`` names the metric that strategies are compared by; ``None`` where more of none would
+    be better. ``intervals`` has (low, high) for
     each of ``metrics``, and ``draws`` what they were taken from, the metric in each resample,
     float64 (resamples,); a metric that is undefined for these scores is ``nan``. ``breakdown`` has
     further metrics by group: for word order, by language and by "language/phenomenon".
@@ -48,7 +49,7 @@ class TaskResult:
     task: str
     kind: Kind
     items: int
-    primary: str
+    primary: str | None
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     draws: dict[str, Floats]

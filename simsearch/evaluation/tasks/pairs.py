@@ -73,7 +73,7 @@ class PairsTask:
             self.name,
             "pairs",
             len(labels),
-            "auc" if "auc" in statistics else next(iter(statistics)),
+            next((name for name in ("auc", "spearman") if name in statistics), None),
             numbers.metrics,
             numbers.intervals,
             numbers.draws,
