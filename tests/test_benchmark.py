@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_disk import files_of_at_most, needs_limits
 
 import simsearch
 from simsearch import backbone_cache, pipeline
@@ -127,6 +128,15 @@ def test_a_damaged_block_is_computed_again(fresh, passes, damage: bytes | None) 
     (after,) = simsearch.benchmark([TASK], [fresh], Sweep(["mean"]))
     assert len(passes) == 1
     assert after.result.metrics == before.result.metrics
+
+
+@needs_limits
+def test_a_full_disk_is_a_message_and_no_half_a_block(fresh, passes) -> None:
+    with files_of_at_most(100), pytest.raises(SettingsError, match="the cache cannot be written"):
+        simsearch.benchmark([TASK], [fresh], Sweep(["mean", "cls"]))
+    passes.clear()
+    simsearch.benchmark([TASK], [fresh], Sweep(["mean", "cls"]))
+    assert len(passes) == 1
 
 
 def test_other_weights_and_other_lengths_share_nothing(fresh, passes, tiny_albert: Path) -> None:

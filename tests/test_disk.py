@@ -19,7 +19,7 @@ from toy_encoder import ToyEncoder
 
 from simsearch import bert, cache
 from simsearch.errors import CorpusError, SettingsError
-from simsearch.evaluation.report import write_results
+from simsearch.evaluation.results import write_results
 from simsearch.files import new_file, system_error
 from simsearch.pipeline import encode_file
 from simsearch.sentence_encoder import SentenceEncoder
