@@ -69,6 +69,10 @@ class BenchmarkResult:
         primary = self.result.primary
         return math.nan if primary is None else self.result.metrics[primary]
 
+    def name(self, *, with_model: bool) -> str:
+        """The strategy, and before it the model where there are several."""
+        return f"{self.model} {self.strategy}" if with_model else str(self.strategy)
+
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the command line; a metric that is undefined is null."""
         result, strategy = self.result, self.strategy
@@ -160,10 +164,11 @@ def _cell(result: TaskResult, name: str) -> str:
 
 def notes_of(results: Sequence[BenchmarkResult]) -> dict[str, list[str]]:
     """The notes on these results, each with the strategies that it is about."""
+    several = len({r.model for r in results}) > 1
     by_note: dict[str, list[str]] = {}
     for r in results:
         for note in r.result.notes:
-            by_note.setdefault(note, []).append(str(r.strategy))
+            by_note.setdefault(note, []).append(r.name(with_model=several))
     return by_note
 
 

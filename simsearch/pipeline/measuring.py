@@ -232,7 +232,7 @@ def _compared(results: Sequence[BenchmarkResult], tasks: Iterable[str]) -> list[
     compared = []
     for task in dict.fromkeys(tasks):
         group = [r for r in results if r.result.task == task]
-        names = [f"{r.model} {r.strategy}" if several else str(r.strategy) for r in group]
+        names = [r.name(with_model=several) for r in group]
         found = compare(list(zip(names, (r.result for r in group), strict=True)))
         compared += [
             replace(r, comparison=comparison) for r, comparison in zip(group, found, strict=True)

@@ -28,7 +28,7 @@ class _Row:
 
     model: str
     strategy: str
-    cells: list[str]
+    cells: dict[str, str]
     best: bool
     comparison: Comparison | None
 
@@ -67,13 +67,9 @@ def _task_name(result: BenchmarkResult) -> str:
     return result.result.task
 
 
-def _name(result: BenchmarkResult, several: bool) -> str:
-    return f"{result.model} {result.strategy}" if several else str(result.strategy)
-
-
 def _overview(results: Sequence[BenchmarkResult], several: bool) -> Markup:
     """The heat map strategy × task of the primary metrics."""
-    rows = list(dict.fromkeys(_name(r, several) for r in results))
+    rows = list(dict.fromkeys(r.name(with_model=several) for r in results))
     shown = {r.result.task: r.result.primary for r in results if r.result.primary is not None}
     if not shown:
         return Markup()
@@ -81,7 +77,7 @@ def _overview(results: Sequence[BenchmarkResult], several: bool) -> Markup:
     for r in results:
         if r.result.task in shown:
             column = list(shown).index(r.result.task)
-            values[rows.index(_name(r, several)), column] = r.value
+            values[rows.index(r.name(with_model=several)), column] = r.value
     labels = [f"{_tail(task)}: {metric.replace('_', ' ')}" for task, metric in shown.items()]
     return Markup(heat_map(rows, labels, values))  # Matplotlib escapes
 
@@ -103,11 +99,12 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
         if len(results) > 1 and len({r.result.metrics[name] for r in results}) == 1
     }
     metrics = [name for name in names if name not in cosines and name not in constants]
+    metrics.sort(key=lambda name: name != first.primary)  # it comes first, beside its comparison
     ranked = sorted(
         (r for r in results if not math.isnan(r.value)), key=lambda r: r.value, reverse=True
     )
     panels = {
-        f"{_name(r, several)}{'' if math.isnan(r.value) else f'  {r.value:.3f}'}": {
+        f"{r.name(with_model=several)}{'' if math.isnan(r.value) else f'  {r.value:.3f}'}": {
             name: values
             for name, values in r.result.distributions.items()
             if first.kind != "word-order" or name in SHOWN
@@ -130,7 +127,7 @@ def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
         "panels": Markup(histograms(panels)) if panels else None,
         "panels_left": len(results) - len(panels) if panels else 0,
         "phenomena": _phenomena(results, several) if first.kind == "word-order" else [],
-        "best": _name(best, several),
+        "best": best.name(with_model=several),
         "failures": best.result.failures,
     }
 
@@ -142,7 +139,7 @@ def _rows(
         _Row(
             r.model,
             str(r.strategy),
-            [metric_cell(r.result, name) for name in metrics],
+            {name: metric_cell(r.result, name) for name in metrics},
             bool(ranked) and r is ranked[0],
             r.comparison,
         )
@@ -162,7 +159,7 @@ def _phenomena(results: Sequence[BenchmarkResult], several: bool) -> list[tuple[
                 for r in results
             ]
         )
-        rows = [_name(r, several) for r in results]
+        rows = [r.name(with_model=several) for r in results]
         labels = [column.split("/", 1)[1] for column in columns]
         plot = Markup(heat_map(rows, labels, values, shared_scale=True))
         plots.append((language, plot))
