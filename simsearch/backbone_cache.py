@@ -137,7 +137,7 @@ def trim_pooled(gibibytes: float) -> None:
     with contextlib.suppress(OSError):
         for folder in _root().glob("*/*"):
             size = sum(file.stat().st_size for file in folder.iterdir())
-            entries.append((folder.stat().st_atime_ns, size, folder))
+            entries.append((folder.stat().st_mtime_ns, size, folder))
     excess = sum(size for _, size, _ in entries) - gibibytes * _GIBIBYTE
     for _, size, folder in sorted(entries):
         if excess <= 0:
