@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,11 +29,13 @@ class Pooled:
     """What a pass over some texts gave.
 
     ``heads`` are the outputs asked for (see pooling.py), each float32 (texts, hidden), of any
-    length; ``truncated`` counts the texts that were cut to the model's length.
+    length; ``truncated`` counts the texts that were cut to the model's length, ``tokens`` what was
+    left of all, [CLS] and [SEP] included.
     """
 
     heads: tuple[Vectors, ...]
     truncated: int
+    tokens: int
 
 
 class Backbone:
@@ -93,7 +94,8 @@ class Backbone:
             start += len(rows)
             if progress is not None:
                 progress(len(rows))
-        return Pooled(tuple(rows_of[head] for head in heads), tokenized.truncated)
+        tokens = sum(map(len, ids))
+        return Pooled(tuple(rows_of[head] for head in heads), tokenized.truncated, tokens)
 
     def _runtimes(self, heads: tuple[str, ...]) -> list[tuple[Runtime, tuple[str, ...]]]:
         """Runtimes that together give these heads, each with those of its own."""
@@ -126,13 +128,11 @@ class Backbone:
 
     def token_states(self, ids: Sequence[int]) -> Vectors:
         """The last hidden state of one text, float32 (len(ids), hidden)."""
-        (states,) = self._token_runtime.run(_padded([ids]))
+        head = token_head(self.checkpoint.architecture.num_hidden_layers)
+        ((runtime, _),) = self._runtimes((head,))
+        (states,) = runtime.run(_padded([ids]))
         vectors: Vectors = states[0]
         return vectors
-
-    @functools.cached_property
-    def _token_runtime(self) -> Runtime:
-        return self._open([token_head(self.checkpoint.architecture.num_hidden_layers)])
 
 
 def _padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:

@@ -53,7 +53,7 @@ class CachedBackbone(Backbone):
 
     ``heads`` are all that will be wanted: the first time that any of them is asked of a text, all
     are computed, in one pass over the model. ``cost`` sums what that took, be it now or in the
-    run that filled the cache; texts of which a later run wanted another head count again.
+    run that filled the cache; where a later run wanted other heads, the seconds of both.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class CachedBackbone(Backbone):
         return Pooled(
             tuple(column[0] if len(column) == 1 else np.concatenate(column) for column in columns),
             sum(block.truncated for block in blocks),
+            sum(block.tokens for block in blocks),
         )
 
     def _compute(
@@ -111,7 +112,6 @@ class CachedBackbone(Backbone):
         computed = super().pooled(texts, missing, prompt, progress)
         seconds = time.perf_counter() - started
         before = read_json(folder / _FACTS) or {}
-        tokens = sum(map(len, self.tokenized(texts, prompt).ids))
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for head, vectors in zip(missing, computed.heads, strict=True):
@@ -122,7 +122,7 @@ class CachedBackbone(Backbone):
             {
                 "texts": len(texts),
                 "truncated": computed.truncated,
-                "tokens": tokens,
+                "tokens": computed.tokens,
                 "seconds": seconds + float(before.get("seconds", 0)),
             },
         )
@@ -165,7 +165,10 @@ def _file(folder: Path, head: str) -> Path:
 def _read(folder: Path, heads: Sequence[str], count: int) -> Pooled | None:
     """The stored heads of a block; ``None`` unless all are there and whole."""
     facts = read_json(folder / _FACTS)
-    if facts is None or not isinstance(facts.get("truncated"), int):
+    if facts is None:
+        return None
+    truncated, tokens = facts.get("truncated"), facts.get("tokens")
+    if not isinstance(truncated, int) or not isinstance(tokens, int):
         return None
     loaded = [_load(folder, head, count) for head in heads]
     found = tuple(vectors for vectors in loaded if vectors is not None)
@@ -173,7 +176,7 @@ def _read(folder: Path, heads: Sequence[str], count: int) -> Pooled | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(folder)  # was asked for now: see trim_pooled
-    return Pooled(found, facts["truncated"])
+    return Pooled(found, truncated, tokens)
 
 
 def _load(folder: Path, head: str, count: int) -> Vectors | None:

@@ -10,9 +10,10 @@ from simsearch.evaluation.tasks.base import Failure, Task, TaskResult
 from simsearch.evaluation.tasks.classification import ClassificationTask
 from simsearch.evaluation.tasks.pairs import PairsTask
 from simsearch.evaluation.tasks.retrieval import RetrievalTask, top_rows
-from simsearch.evaluation.tasks.word_order import TIE, WordOrderTask
+from simsearch.evaluation.tasks.word_order import REORDERING, TIE, WordOrderTask
 
 __all__ = [
+    "REORDERING",
     "TIE",
     "ClassificationTask",
     "Failure",

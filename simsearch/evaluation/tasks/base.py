@@ -38,10 +38,10 @@ class TaskResult:
     """What one encoder reaches on one task of ``items`` pairs, queries, texts or triples.
 
     ``primary`` names the metric that strategies are compared by; ``None`` where more of none would
-    be better. ``intervals`` has (low, high) for
-    each of ``metrics``, and ``draws`` what they were taken from, the metric in each resample,
-    float64 (resamples,); a metric that is undefined for these scores is ``nan``. ``breakdown`` has
-    further metrics by group: for word order, by language and by "language/phenomenon".
+    be better. ``intervals`` has (low, high) for each of ``metrics``, and ``draws`` what they were
+    taken from, the metric in each resample, float64 (resamples,); a metric that is undefined for
+    these scores is ``nan``. ``breakdown`` has further metrics by group: for word order, by language
+    and by "language/phenomenon".
     ``distributions`` are cosines by the kind of pair, each float64 (pairs,). ``failures`` are the
     worst items, the worst first. ``notes`` are sentences for the reader of the numbers.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -42,7 +43,7 @@ class ClassificationTask:
         require(len(labels) > 1, f"{self.name}: {len(labels)} label(s) to learn from, expected two")
         require(self.test is None or self.test, f"{self.name}: no texts to classify")
 
-    @property
+    @functools.cached_property
     def inputs(self) -> Inputs:
         """See ``Task``. All texts get the query prompt, as a symmetric comparison."""
         both = (self.train, self.test or ())

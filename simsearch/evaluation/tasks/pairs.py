@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class PairsTask:
     def __post_init__(self) -> None:
         require(self.pairs, f"{self.name}: no pairs, expected at least one")
 
-    @property
+    @functools.cached_property
     def inputs(self) -> Inputs:
         """See ``Task``.
 

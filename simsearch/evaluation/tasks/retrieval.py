@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,12 +38,12 @@ class RetrievalTask:
     data: RetrievalData
 
     def __post_init__(self) -> None:
-        require(self._judgements(), f"{self.name}: no query has a judgement above 0")
+        require(self._judgements, f"{self.name}: no query has a judgement above 0")
 
-    @property
+    @functools.cached_property
     def inputs(self) -> Inputs:
         """See ``Task``: the judged queries, and all documents."""
-        judged = self._judgements()
+        judged = self._judgements
         return {
             "query": distinct([query.text for query in self.data.queries if query.id in judged]),
             "document": distinct([document.text for document in self.data.documents]),
@@ -53,7 +54,7 @@ class RetrievalTask:
 
         The search is exact: no index, no approximation.
         """
-        judgements = self._judgements()
+        judgements = self._judgements
         queries = [query for query in self.data.queries if query.id in judgements]
         ids = [document.id for document in self.data.documents]
         encoded = Encoded(encoder, self.inputs)
@@ -95,7 +96,7 @@ class RetrievalTask:
         self, query_id: str, text: str, asked: Vectors, stored: Vectors, first: int
     ) -> Failure:
         """What came first for a query, and what should have, with the rank it has."""
-        judged = self._judgements()[query_id]
+        judged = self._judgements[query_id]
         wanted = max(judged, key=lambda document: (judged[document], document))
         documents = self.data.documents
         row = next(i for i, document in enumerate(documents) if document.id == wanted)
@@ -107,6 +108,7 @@ class RetrievalTask:
             {"rank of the relevant one": f"{int((scores > scores[row]).sum()) + 1:,}"},
         )
 
+    @functools.cached_property
     def _judgements(self) -> dict[str, dict[str, int]]:
         """Relevance by document id, by query id, of the queries with a judgement above 0."""
         by_query: defaultdict[str, dict[str, int]] = defaultdict(dict)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,15 +62,11 @@ class WordOrderTask:
     def __post_init__(self) -> None:
         require(self.triples, f"{self.name}: no triples, expected at least one")
 
-    @property
+    @functools.cached_property
     def inputs(self) -> Inputs:
         """See ``Task``. All texts get the query prompt, as in ``PairsTask``."""
         texts = ([t.sentence, t.paraphrase, t.swap] for t in self.triples)
-        return {
-            "query": distinct(
-                *texts, *self._perturbed(shuffled), *self._perturbed(neighbours_swapped)
-            )
-        }
+        return {"query": distinct(*texts, *itertools.chain.from_iterable(self._perturbed.values()))}
 
     def run(self, encoder: Encoder) -> TaskResult:
         """The metrics of both halves, each where the triples have one.
@@ -93,8 +91,7 @@ class WordOrderTask:
             "reordering": near[reordered],
             "swap": far,
             "random": self._random_pairs(vectors),
-            "shuffle": self._moved(shuffled, encoded),
-            "neighbours": self._moved(neighbours_swapped, encoded),
+            **{kind: self._moved(pairs, encoded) for kind, pairs in self._perturbed.items()},
         }
         distributions = {name: values for name, values in distributions.items() if len(values)}
         numbers = self._numbers(near, far, right, bags, reordered, distributions)
@@ -111,7 +108,7 @@ class WordOrderTask:
             (f"{affected}: {ORDER_BLIND}",) if blind else (),
             {
                 group: {"triplet_accuracy": float(right[rows].mean()), "triples": len(rows)}
-                for group, rows in self._groups().items()
+                for group, rows in self._groups.items()
             },
             distributions,
             tuple(self._failure(row, near, far) for row in worst((far - near) * (1 - right))),
@@ -152,28 +149,33 @@ class WordOrderTask:
             {name: value for part in parts for name, value in part.draws.items()},
         )
 
-    def _perturbed(self, perturb: Callable[[str], str | None]) -> list[tuple[str, str]]:
-        """(sentence, the same perturbed) of sentences spread over the suite."""
+    @functools.cached_property
+    def _perturbed(self) -> dict[str, list[tuple[str, str]]]:
+        """(sentence, the same with its words moved) of sentences spread over the suite, by kind."""
         step = -(-len(self.triples) // PERTURBED)
-        pairs = ((t.sentence, perturb(t.sentence)) for t in self.triples[::step])
-        return [(sentence, other) for sentence, other in pairs if other is not None]
+        sentences = [t.sentence for t in self.triples[::step]]
+        return {
+            kind: [(text, moved) for text in sentences if (moved := perturb(text)) is not None]
+            for kind, perturb in (("shuffle", shuffled), ("neighbours", neighbours_swapped))
+        }
 
-    def _moved(self, perturb: Callable[[str], str | None], encoded: Encoded) -> Floats:
-        """The cosines of sentences with what ``perturb`` makes of them."""
-        pairs = self._perturbed(perturb)
+    @staticmethod
+    def _moved(pairs: Sequence[tuple[str, str]], encoded: Encoded) -> Floats:
+        """The cosines of sentences with what became of them."""
         return cosines(
             encoded.of([sentence for sentence, _ in pairs], "query"),
-            encoded.of([other for _, other in pairs], "query"),
+            encoded.of([moved for _, moved in pairs], "query"),
         )
 
     def _random_pairs(self, vectors: Vectors) -> Floats:
         """The cosines of sentences with one of another place in the suite, in their language."""
         found = []
-        for group, rows in self._groups().items():
+        for group, rows in self._groups.items():
             if "/" not in group and len(rows) > 1:
                 found.append(cosines(vectors[rows], vectors[np.roll(rows, len(rows) // 2)]))
         return np.concatenate(found) if found else np.empty(0)
 
+    @functools.cached_property
     def _groups(self) -> dict[str, NDArray[np.int64]]:
         """Rows of each language and of each "language/phenomenon", sorted by that name."""
         rows: defaultdict[str, list[int]] = defaultdict(list)
