@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simsearch.errors import CorpusError
+from simsearch.config import OnError
+from simsearch.errors import CorpusError, SimsearchError
 from simsearch.readers import (
     Record,
     csv_records,
@@ -73,6 +74,17 @@ class RowProblem:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.reason}"
+
+
+def usable(
+    rows: Iterable[Row | RowProblem], on_error: OnError, error: type[SimsearchError] = CorpusError
+) -> Iterator[Row]:
+    """The rows without the problems among them, which are skipped or, with "stop", raised."""
+    for row in rows:
+        if isinstance(row, Row):
+            yield row
+        elif on_error == "stop":
+            raise error(f"{row}\nMend the row, or leave such rows out with --on-error skip")
 
 
 class _Kind(NamedTuple):

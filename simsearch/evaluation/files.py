@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simsearch.config import OnError
-from simsearch.corpus import RowProblem, read_corpus
+from simsearch.corpus import read_corpus, usable
 from simsearch.errors import CorpusError, TaskError
 from simsearch.readers import read_lines, without_line_end
 from simsearch.records import Document, LabelledText, Qrel, Query, SentencePair, WordOrderTriple
@@ -131,11 +131,8 @@ def _labelled(
     path: Path, text_column: str | None, label_column: str | None, on_error: OnError
 ) -> list[LabelledText]:
     items = []
-    for row in read_corpus([path], text_column=text_column, id_column=None):
-        if isinstance(row, RowProblem):
-            if on_error == "stop":
-                raise TaskError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
-            continue
+    rows = read_corpus([path], text_column=text_column, id_column=None)
+    for row in usable(rows, on_error, TaskError):
         names = (label_column,) if label_column else LABEL_COLUMNS
         label = next((row.metadata[name] for name in names if name in row.metadata), None)
         where = f"{path}:{row.line}"

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from simsearch.config import CorpusSettings
-from simsearch.corpus import Row, read_corpus
+from simsearch.corpus import read_corpus, usable
 from simsearch.errors import CorpusError
 from simsearch.files import check_new_file, new_file
 from simsearch.pipeline.progress import OnProgress, counting
@@ -35,11 +35,8 @@ def corpus_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> Iter
         text_column=settings.text_column,
         id_column=settings.id_column,
     )
-    for row in rows:
-        if isinstance(row, Row):
-            yield row.text
-        elif settings.on_error == "stop":
-            raise CorpusError(f"{row}\nMend the row, or leave such rows out with --on-error skip")
+    for row in usable(rows, settings.on_error):
+        yield row.text
 
 
 def encode_file(
