@@ -41,14 +41,15 @@ from typing import Any
 
 import yaml
 
+from simsearch.evaluation.files import WORD_ORDER_COLUMNS
+from simsearch.evaluation.tasks import REORDERING
+
 GRAMMAR = Path(__file__).parent / "word_order"
 OUTPUT = Path(__file__).parents[1] / "simsearch" / "evaluation"
 LANGUAGES = ("zh", "en")
 SPLITS = ("test", "train")
-HEADER = ("id", "language", "phenomenon", "sentence", "paraphrase", "swap")
-ROLES = HEADER[3:]
+ROLES = WORD_ORDER_COLUMNS[3:]
 TRIPLES = 100  # of each phenomenon
-REORDERING = "reordering-"
 _CANDIDATES = 24  # fillings among which the one with the least used entries is taken
 _TRIES = 4000  # fillings drawn before a frame counts as used up
 
@@ -253,7 +254,7 @@ def suite(languages: Sequence[str] = LANGUAGES) -> dict[str, list[Triple]]:
 
 def as_tsv(triples: list[Triple]) -> str:
     """The text of a file of the suite."""
-    lines = ["\t".join(HEADER)]
+    lines = ["\t".join(WORD_ORDER_COLUMNS)]
     for (language, phenomenon), group in itertools.groupby(
         triples, key=lambda t: (t.language, t.phenomenon)
     ):

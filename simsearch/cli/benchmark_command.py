@@ -129,7 +129,7 @@ def benchmark(
     sweep = pipeline.Sweep(
         several(poolings) or settings.benchmark.poolings,
         _readings(layers) or [None],
-        pipeline.read_training_texts(whiten_on, settings.corpus) if whiten_on else (),
+        list(pipeline.corpus_texts(whiten_on, settings.corpus)) if whiten_on else (),
         list(dict.fromkeys(dims)) if whiten_on and dims else [None],
     )
     names = several(models) or [settings.encoder.model]

@@ -18,6 +18,7 @@ from simsearch.evaluation.tasks import TaskResult
 from simsearch.files import new_file
 from simsearch.whitening import Whitening
 
+RESULTS = "results.jsonl"
 COSINE = "mean_cosine_"
 """How the metrics begin that are mean cosines by kind of pair."""
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -106,8 +107,8 @@ class BenchmarkResult:
 
 
 def write_results(results: Iterable[BenchmarkResult], folder: Path) -> Path:
-    """Write ``results.jsonl`` into ``folder``, which is there; returns its path."""
-    path = folder / "results.jsonl"
+    """Write ``RESULTS`` into ``folder``, which is there; returns its path."""
+    path = folder / RESULTS
     lines = (json.dumps(r.as_json(), ensure_ascii=False, allow_nan=False) for r in results)
     with new_file(path) as aside:
         aside.write_text("".join(f"{line}\n" for line in lines), "utf-8")
@@ -128,25 +129,39 @@ class ResultTable:
 
 def tables(results: Sequence[BenchmarkResult]) -> list[ResultTable]:
     """Arrange the results of one task: its metrics, and apart from them its mean cosines."""
+    return [_table(results, part) for part in metric_names(results) if part]
+
+
+def metric_names(results: Sequence[BenchmarkResult]) -> tuple[list[str], list[str]]:
+    """The names of the metrics of one task, and apart from them those of its mean cosines."""
     names = list(dict.fromkeys(name for r in results for name in r.result.metrics))
     cosines = [name for name in names if name.startswith(COSINE)]
-    parts = ([name for name in names if name not in cosines], cosines)
-    return [_table(results, part) for part in parts if part]
+    return [name for name in names if name not in cosines], cosines
 
 
-def _table(results: Sequence[BenchmarkResult], names: Sequence[str]) -> ResultTable:
-    constants = {
+def constants_of(results: Sequence[BenchmarkResult], names: Sequence[str]) -> dict[str, float]:
+    """The metrics among ``names`` that are the same for all of several results."""
+    return {
         name: results[0].result.metrics[name]
         for name in names
         if len(results) > 1 and len({r.result.metrics.get(name) for r in results}) == 1
     }
+
+
+def several_models(results: Sequence[BenchmarkResult]) -> bool:
+    """Whether a strategy needs its model beside it to be told from the others."""
+    return len({r.model for r in results}) > 1
+
+
+def _table(results: Sequence[BenchmarkResult], names: Sequence[str]) -> ResultTable:
+    constants = constants_of(results, names)
     shown = [name for name in names if name not in constants]
-    several_models = len({r.model for r in results}) > 1
+    several = several_models(results)
     return ResultTable(
-        header=[*(["model"] if several_models else []), "pooling", *shown],
+        header=[*(["model"] if several else []), "pooling", *shown],
         rows=[
             [
-                *([r.model] if several_models else []),
+                *([r.model] if several else []),
                 str(r.strategy),
                 *(_cell(r.result, name) for name in shown),
             ]
@@ -164,7 +179,7 @@ def _cell(result: TaskResult, name: str) -> str:
 
 def notes_of(results: Sequence[BenchmarkResult]) -> dict[str, list[str]]:
     """The notes on these results, each with the strategies that it is about."""
-    several = len({r.model for r in results}) > 1
+    several = several_models(results)
     by_note: dict[str, list[str]] = {}
     for r in results:
         for note in r.result.notes:

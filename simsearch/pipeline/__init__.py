@@ -2,12 +2,11 @@
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
-from simsearch.pipeline.encoding import encode_file, fit_whitening
+from simsearch.pipeline.encoding import corpus_texts, encode_file, fit_whitening
 from simsearch.pipeline.measuring import (
     Sweep,
     benchmark,
     read_tasks,
-    read_training_texts,
 )
 from simsearch.pipeline.opening import load_encoder, open_index
 from simsearch.pipeline.progress import OnProgress
@@ -20,13 +19,13 @@ __all__ = [
     "benchmark",
     "build",
     "check_report_folder",
+    "corpus_texts",
     "default_index",
     "encode_file",
     "fit_whitening",
     "load_encoder",
     "open_index",
     "read_tasks",
-    "read_training_texts",
     "trim_pooled",
     "write_report",
 ]

@@ -20,7 +20,7 @@ from simsearch.evaluation.files import (
     read_retrieval,
     read_word_order,
 )
-from simsearch.evaluation.results import BenchmarkResult, Strategy
+from simsearch.evaluation.results import BenchmarkResult, Strategy, several_models
 from simsearch.evaluation.tasks import (
     ClassificationTask,
     PairsTask,
@@ -28,7 +28,6 @@ from simsearch.evaluation.tasks import (
     Task,
     WordOrderTask,
 )
-from simsearch.pipeline.encoding import corpus_texts
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.pooling import resolve_pooling
 from simsearch.sentence_encoder import SentenceEncoder
@@ -228,7 +227,7 @@ class _SweptModel:
 
 def _compared(results: Sequence[BenchmarkResult], tasks: Iterable[str]) -> list[BenchmarkResult]:
     """The results task by task, each compared with the best of its task."""
-    several = len({r.model for r in results}) > 1
+    several = several_models(results)
     compared = []
     for task in dict.fromkeys(tasks):
         group = [r for r in results if r.result.task == task]
@@ -238,8 +237,3 @@ def _compared(results: Sequence[BenchmarkResult], tasks: Iterable[str]) -> list[
             replace(r, comparison=comparison) for r, comparison in zip(group, found, strict=True)
         ]
     return compared
-
-
-def read_training_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> list[str]:
-    """The texts of corpus files, to fit a whitening on. Raises CorpusError as ``build`` does."""
-    return list(corpus_texts(corpus, settings))

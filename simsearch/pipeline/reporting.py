@@ -10,10 +10,10 @@ from pathlib import Path
 
 from simsearch import __version__
 from simsearch.evaluation.recommendation import Recommendation, config_lines, recommend
-from simsearch.evaluation.results import BenchmarkResult, write_results
+from simsearch.evaluation.results import RESULTS, BenchmarkResult, write_results
 from simsearch.files import check_new_file, naming, new_file
 
-RESULTS, REPORT, WHITENING = "results.jsonl", "report.html", "whitening.npz"
+REPORT, WHITENING = "report.html", "whitening.npz"
 
 
 def check_report_folder(folder: Path) -> None:

@@ -16,7 +16,16 @@ from markupsafe import Markup
 from simsearch.evaluation.comparison import LEVEL, Comparison
 from simsearch.evaluation.recommendation import Recommendation
 from simsearch.evaluation.report.plots import heat_map, histograms
-from simsearch.evaluation.results import COSINE, BenchmarkResult, metric_cell, notes_of
+from simsearch.evaluation.results import (
+    COSINE,
+    BenchmarkResult,
+    constants_of,
+    metric_cell,
+    metric_names,
+    notes_of,
+    several_models,
+)
+from simsearch.evaluation.tasks import REORDERING
 
 PANELS = 9  # strategies whose distributions are drawn, the best first
 SHOWN = ("paraphrase", "reordering", "swap", "random")  # distributions of the word-order plots
@@ -49,7 +58,7 @@ def render_page(
     )
     environment.filters["difference"] = _difference
     source = resources.files("simsearch.evaluation.report") / "page.html"
-    several = len({r.model for r in results}) > 1
+    several = several_models(results)
     return environment.from_string(source.read_text("utf-8")).render(
         facts=facts,
         recommendation=recommendation,
@@ -60,6 +69,7 @@ def render_page(
         strategies=_strategies(results),
         several=several,
         level=LEVEL,
+        cosine=COSINE,
     )
 
 
@@ -91,14 +101,9 @@ def _tail(task: str) -> str:
 def _task(results: Sequence[BenchmarkResult], several: bool) -> dict[str, Any]:
     """All that the page shows of one task."""
     first = results[0].result
-    names = list(dict.fromkeys(name for r in results for name in r.result.metrics))
-    cosines = [name for name in names if name.startswith(COSINE)]
-    constants = {
-        name: first.metrics[name]
-        for name in names
-        if len(results) > 1 and len({r.result.metrics[name] for r in results}) == 1
-    }
-    metrics = [name for name in names if name not in cosines and name not in constants]
+    names, cosines = metric_names(results)
+    constants = constants_of(results, names)
+    metrics = [name for name in names if name not in constants]
     metrics.sort(key=lambda name: name != first.primary)  # it comes first, beside its comparison
     ranked = sorted(
         (r for r in results if not math.isnan(r.value)), key=lambda r: r.value, reverse=True
@@ -152,7 +157,7 @@ def _phenomena(results: Sequence[BenchmarkResult], several: bool) -> list[tuple[
     plots = []
     groups = [group for group in results[0].result.breakdown if "/" in group]
     for language, members in groupby(groups, lambda group: group.split("/")[0]):
-        columns = sorted(members, key=lambda group: ("reordering-" in group, group))
+        columns = sorted(members, key=lambda group: (REORDERING in group, group))
         values = np.array(
             [
                 [r.result.breakdown[column]["triplet_accuracy"] for column in columns]
@@ -194,7 +199,7 @@ def _strategies(results: Sequence[BenchmarkResult]) -> list[dict[str, Any]]:
             "strategy": strategy,
             "depth": r.depth,
             "dim": r.dim,
-            "megabytes": r.dim * 4 * 1_000_000 / 1e6,
+            "megabytes": r.dim * 4,  # float32: bytes a vector
         }
         for (model, strategy), r in distinct.items()
     ]

@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simsearch.evaluation.metrics import Floats
@@ -74,7 +73,7 @@ def heat_map(
     axes.set_xticks(range(len(columns)), columns, size=9, rotation=32, ha="left")
     axes.xaxis.tick_top()
     axes.tick_params(length=0, colors=INK)
-    _frameless(axes)
+    axes.spines[:].set_visible(False)
     return _svg(figure)
 
 
@@ -127,10 +126,6 @@ def _by_column(values: Floats) -> Floats:
 def _short(value: float) -> str:
     """``.747``; one and minus one have their digit."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.2f}"
-
-
-def _frameless(axes: Axes) -> None:
-    axes.spines[:].set_visible(False)
 
 
 def _svg(figure: Figure) -> str:
