@@ -302,7 +302,8 @@ def outcome(
     whitening: Whitening | None = None,
     **changes: Any,
 ) -> BenchmarkResult:
-    strategy = Strategy(pooling, whitened=whitening is not None)
+    cut = whitening is not None and whitening.rank < len(whitening.mean) - 2
+    strategy = Strategy(pooling, whitened=whitening is not None, dim=dim if cut else None)
     result = result_of(values, **changes)
     return BenchmarkResult(
         "模型", strategy, "f" * 64, dim, depth, result, Cost(1, 2, 3.0), whitening
@@ -323,9 +324,17 @@ def test_of_equals_the_cheapest_is_recommended() -> None:
         outcome("mean", nearly, dim=64, whitening=small),
     )
     found = recommend(results)
-    assert str(found.choice.strategy) == "mean whitened"  # 64 dimensions, and not clearly worse
+    assert str(found.choice.strategy) == "mean whitened 64"  # 64 dimensions, and not clearly worse
     assert (found.tied, found.only_word_order) == (3, False)
     assert str(recommend(results[:3]).choice.strategy) == "cls"  # a layer less
+
+
+def test_a_dimension_that_a_whitening_lost_does_not_make_it_cheaper() -> None:
+    whole = Whitening(np.zeros(384, np.float32), np.eye(384, 383, dtype=np.float32), "e", 9)
+    nearly = [*RIGHT[1:], 0.0]
+    results = compared(outcome("cls", RIGHT), outcome("cls", nearly, dim=383, whitening=whole))
+    found = recommend(results)
+    assert (str(found.choice.strategy), found.tied) == ("cls", 2)
 
 
 def test_who_is_beaten_somewhere_is_recommended_only_if_everybody_is() -> None:

@@ -66,7 +66,14 @@ def _score(group: Sequence[BenchmarkResult]) -> float:
 
 
 def _cost(result: BenchmarkResult) -> tuple[int, bool, int]:
-    return result.dim, result.whitening is not None, result.depth
+    """The length of a vector, whether it takes a whitening, and the layers: each worth avoiding.
+
+    A whitening that nobody cut may have lost a dimension or two that its texts did not span: that
+    does not make it the shorter vector.
+    """
+    if result.whitening is None:
+        return result.dim, False, result.depth
+    return result.strategy.dim or len(result.whitening.mean), True, result.depth
 
 
 def config_lines(choice: BenchmarkResult, whitening_file: str | None) -> list[str]:

@@ -190,7 +190,8 @@ class _SweptModel:
         """Each strategy plain, then whitened if that is wanted."""
         for strategy, plain in self._plain.items():
             whitened = plain.whitening is not None
-            yield from self._run(replace(strategy, whitened=whitened), plain)
+            dim = self._settings.dim
+            yield from self._run(replace(strategy, whitened=whitened, dim=dim), plain)
             if not self._training:
                 continue
             whitening = plain.fit_whitening(self._training)
