@@ -42,8 +42,9 @@ try:
         import bert4keras  # noqa: F401  # first, and quick: the one that may be missing
         import tensorflow as tf
         import tensorflow.experimental.numpy as tnp
+        from bert4keras.backend import apply_rotary_position_embeddings as rotated
         from bert4keras.backend import gelu_tanh
-        from bert4keras.layers import LayerNormalization
+        from bert4keras.layers import LayerNormalization, MultiHeadAttention
         from bert4keras.models import (
             ALBERT,
             BERT,
@@ -72,8 +73,10 @@ __all__ = [
     "ELECTRA",
     "NEZHA",
     "LayerNormalization",
+    "MultiHeadAttention",
     "RoFormer",
     "build_transformer_model",
+    "rotated",
     "tf",
     "tnp",
 ]

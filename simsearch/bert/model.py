@@ -14,6 +14,7 @@ from simsearch.bert.backend import (
     ELECTRA,
     NEZHA,
     LayerNormalization,
+    MultiHeadAttention,
     RoFormer,
     build_transformer_model,
     tf,
@@ -26,6 +27,7 @@ from simsearch.bert.checkpoint_files import (
     read_variables,
     writing,
 )
+from simsearch.bert.layers import FusedAttention, FusedNormalization
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
 from simsearch.checkpoint.variables import backbone_shapes, mlm_shapes, pooler_shapes
@@ -33,11 +35,16 @@ from simsearch.config import Family
 from simsearch.errors import CheckpointError
 from simsearch.pooling import STRATEGIES
 
+_FUSED = {MultiHeadAttention: FusedAttention, LayerNormalization: FusedNormalization}
+
 
 class _Recording:
-    """Mixed into a bert4keras model class: keeps every hidden state while the model is built."""
+    """Mixed into a bert4keras model class: fused layers, and every hidden state kept."""
 
     hidden_states: list[Any]
+
+    def apply(self, inputs: Any = None, layer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().apply(inputs, _FUSED.get(layer, layer), *args, **kwargs)  # type: ignore[misc]
 
     def apply_embeddings(self, inputs: Any) -> Any:
         outputs = super().apply_embeddings(inputs)  # type: ignore[misc]

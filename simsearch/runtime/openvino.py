@@ -29,7 +29,7 @@ finally:
         sys.modules[_TELEMETRY] = _theirs
 
 # Part of the name of every cached graph: raise it when encoder_graph or pooling.py change.
-_GRAPH_FORMAT = 1
+_GRAPH_FORMAT = 2
 _GRAPH = "graph.xml"  # and the weights beside it in graph.bin
 
 
