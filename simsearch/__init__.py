@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simsearch.calibration import Calibration
     from simsearch.config import EncoderSettings
     from simsearch.encoder import Encoder
     from simsearch.errors import SimsearchError
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BuildReport": "pipeline",
+    "Calibration": "calibration",
     "Document": "records",
     "Encoder": "encoder",
     "EncoderSettings": "config",
@@ -49,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "BuildReport",
+    "Calibration",
     "Document",
     "Encoder",
     "EncoderSettings",

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.batching import Batch, batches, padded
+from simsearch.calibration import Calibration, Ranges
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision, RuntimeName
 from simsearch.encoder import Prompt, Vectors
 from simsearch.pooling import token_head
-from simsearch.runtime import Runtime, open_runtime
+from simsearch.runtime import Ids, Runtime, open_runtime
 from simsearch.tokenizer import TokenBatch, Tokenizer
 from simsearch.weights import WeightHashes
 
 Progress = Callable[[int], None]
 
-# Larger batches leave the CPU's caches, smaller ones its cores idle.
-_BATCH_TOKENS = 2048
 _STATIC = "static_mean"
+_OBSERVED_TOKENS = 2048  # of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,11 @@ class Pooled:
 
 
 class Backbone:
-    """A checkpoint, its tokenizer and its graph, shared by all that pools what it computes."""
+    """A checkpoint, its tokenizer and its graph, shared by all that pools what it computes.
+
+    ``calibration`` is what precision "int8" needs; ``threads`` are those of OpenVINO, by default as
+    many as the process may use.
+    """
 
     def __init__(
         self,
@@ -48,9 +54,12 @@ class Backbone:
         *,
         precision: Precision,
         runtime: RuntimeName,
+        calibration: Calibration | None = None,
+        threads: int | None = None,
     ) -> None:
         self.checkpoint, self.hashes = checkpoint, hashes
         self.precision, self.runtime = precision, runtime
+        self.calibration, self.threads = calibration, threads
         self.tokenizer = Tokenizer(
             checkpoint.vocabulary,
             lower_case=checkpoint.lower_case,
@@ -73,29 +82,37 @@ class Backbone:
     ) -> Pooled:
         """Heads of these texts, in their order; there is at least one of both.
 
-        ``prompt`` says which of the model's prompts, if it has them, is put before each text;
-        ``progress`` is called with the number of texts just done.
+        Equal texts are computed once. ``prompt`` says which of the model's prompts, if it has them,
+        is put before each text; ``progress`` is called with the number of texts just done.
         """
-        tokenized = self.tokenized(texts, prompt)
-        ids = tokenized.ids
+        distinct, place = _distinct(texts)
+        times = np.bincount(place)
         runtimes = self._runtimes(tuple(heads))
+        made: Iterable[Batch] = batches(
+            distinct, lambda block: self.tokenized(block, prompt), runtimes[0][0].rows
+        )
+        if len(runtimes) > 1:
+            made = list(made)
         rows_of: dict[str, Vectors] = {}
-        # Longest first: texts of like length share a batch, and the largest one comes at once.
-        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        start = 0
-        while start < len(order):
-            rows = order[start : start + max(1, _BATCH_TOKENS // len(ids[order[start]]))]
-            batch = _padded([ids[i] for i in rows])
-            for runtime, names in runtimes:
-                for name, vectors in zip(names, runtime.run(batch), strict=True):
+        for runtime, names in runtimes:
+            truncated = tokens = 0
+            mine, given = itertools.tee(made)
+            for batch, outputs in zip(mine, runtime.run_all(b.ids for b in given), strict=True):
+                for name, vectors in zip(names, outputs, strict=True):
                     if name not in rows_of:
-                        rows_of[name] = np.empty((len(texts), vectors.shape[1]), np.float32)
-                    rows_of[name][rows] = vectors
-            start += len(rows)
-            if progress is not None:
-                progress(len(rows))
-        tokens = sum(map(len, ids))
-        return Pooled(tuple(rows_of[head] for head in heads), tokenized.truncated, tokens)
+                        rows_of[name] = np.empty((len(distinct), vectors.shape[1]), np.float32)
+                    rows_of[name][batch.rows] = vectors
+                copies = times[batch.rows]
+                truncated += int(copies @ batch.cut)
+                tokens += int(copies @ batch.lengths)
+                if progress is not None and runtime is runtimes[-1][0]:
+                    progress(int(copies.sum()))
+        found = (rows_of[head] for head in heads)
+        return Pooled(
+            tuple(rows if len(distinct) == len(texts) else rows[place] for rows in found),
+            truncated,
+            tokens,
+        )
 
     def _runtimes(self, heads: tuple[str, ...]) -> list[tuple[Runtime, tuple[str, ...]]]:
         """Runtimes that together give these heads, each with those of its own."""
@@ -114,8 +131,42 @@ class Backbone:
 
     def _open(self, heads: Sequence[str], precision: Precision | None = None) -> Runtime:
         return open_runtime(
-            self.runtime, self.checkpoint, self.hashes, heads, precision or self.precision
+            self.runtime,
+            self.checkpoint,
+            self.hashes,
+            heads,
+            precision=precision or self.precision,
+            calibration=self.calibration,
+            threads=self.threads,
         )
+
+    def with_precision(self, precision: Precision, calibration: Calibration | None) -> Backbone:
+        """The same model, computed otherwise."""
+        return Backbone(
+            self.checkpoint,
+            self.hashes,
+            precision=precision,
+            runtime=self.runtime,
+            calibration=calibration,
+            threads=self.threads,
+        )
+
+    def observed_ranges(
+        self, texts: Sequence[str], progress: Progress | None = None
+    ) -> list[Ranges]:
+        """What ``Calibration.ranges`` holds, from these texts as documents."""
+        from simsearch.runtime.openvino import observed_ranges  # OpenVINO: costs a second
+
+        def tokenize(block: Sequence[str]) -> TokenBatch:
+            return self.tokenized(block, "document")
+
+        def ids() -> Iterator[Ids]:
+            for batch in batches(texts, tokenize, lambda tokens: 1 + _OBSERVED_TOKENS // tokens):
+                yield batch.ids
+                if progress is not None:
+                    progress(len(batch.rows))
+
+        return observed_ranges(self.checkpoint, self.hashes, ids())
 
     def tokenized(self, texts: Sequence[str], prompt: Prompt) -> TokenBatch:
         """The ids that the model sees for each text, truncated, with [CLS] and [SEP]."""
@@ -130,13 +181,13 @@ class Backbone:
         """The last hidden state of one text, float32 (len(ids), hidden)."""
         head = token_head(self.checkpoint.architecture.num_hidden_layers)
         ((runtime, _),) = self._runtimes((head,))
-        (states,) = runtime.run(_padded([ids]))
+        (states,) = runtime.run(padded([ids]))
         vectors: Vectors = states[0]
         return vectors
 
 
-def _padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
-    batch = np.zeros((len(ids), max(map(len, ids))), np.int32)
-    for row, tokens in zip(batch, ids, strict=True):
-        row[: len(tokens)] = tokens
-    return batch
+def _distinct(texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Each text once, and for all of them its number there."""
+    number: dict[str, int] = {}
+    place = [number.setdefault(text, len(number)) for text in texts]
+    return list(number), np.array(place, np.int64)

@@ -21,6 +21,7 @@ import numpy as np
 
 from simsearch.backbone import Backbone, Pooled, Progress
 from simsearch.cache import cache_folder, read_json, write_json, writing
+from simsearch.calibration import Calibration
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision, RuntimeName
 from simsearch.encoder import Prompt, Vectors, fingerprint
@@ -64,13 +65,24 @@ class CachedBackbone(Backbone):
         *,
         precision: Precision,
         runtime: RuntimeName,
+        calibration: Calibration | None = None,
+        threads: int | None = None,
     ) -> None:
-        super().__init__(checkpoint, hashes, precision=precision, runtime=runtime)
+        super().__init__(
+            checkpoint,
+            hashes,
+            precision=precision,
+            runtime=runtime,
+            calibration=calibration,
+            threads=threads,
+        )
         self.cost = Cost()
         self._heads = tuple(dict.fromkeys(heads))
         self._counted = set[Path]()
         identity = states_identity(checkpoint, hashes)
         how = {"precision": precision, "runtime": runtime, "pooler": hashes.pooler}
+        if calibration is not None:
+            how["calibration"] = calibration.hash
         self._folder = _root() / fingerprint({**identity, **how})[:32]
 
     def pooled(

@@ -29,7 +29,7 @@ POOLINGS: tuple[PoolingName, ...] = get_args(PoolingName)
 Family = Literal["bert", "albert", "nezha", "electra", "roformer"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 """The kinds of BERT that are computed, by the names that bert4keras gives them."""
-Precision = Literal["auto", "float32"]
+Precision = Literal["auto", "float32", "int8"]
 RuntimeName = Literal["openvino", "tensorflow"]
 OnError = Literal["stop", "skip"]
 
@@ -76,7 +76,9 @@ class EncoderSettings(_Section):
     whitening: str | None = None
     dim: int | None = pydantic.Field(default=None, ge=1)
     precision: Precision = "auto"
+    calibration: str | None = None
     runtime: RuntimeName = "openvino"
+    threads: int | None = pydantic.Field(default=None, ge=1)
 
 
 class ManifestSettings(_Section):

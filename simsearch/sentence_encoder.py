@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from simsearch.backbone import Backbone, Progress
+from simsearch.calibration import LEAST_COSINE, Calibration
 from simsearch.checkpoint import load_checkpoint
 from simsearch.config import Family, Precision, RuntimeName
 from simsearch.encoder import SHARD, Prompt, Vectors, fingerprint
@@ -97,7 +99,9 @@ class SentenceEncoder:
         whitening: str | Path | Whitening | None = None,
         dim: int | None = None,
         precision: Precision = "auto",
+        calibration: str | Path | Calibration | None = None,
         runtime: RuntimeName = "openvino",
+        threads: int | None = None,
         family: Family | None = None,
         lower_case: bool | None = None,
         strip_accents: bool | None = None,
@@ -109,8 +113,11 @@ class SentenceEncoder:
         ``name_or_path`` is a folder, an archive (path or URL), a short name that `simsearch models`
         lists or ``owner/name`` on the Hugging Face hub. ``layers`` are hidden states (0 the
         embeddings, -1 the last); ``whitening`` is a fitted map or its file, ``dim`` how many of its
-        dimensions to keep. ``family``, ``lower_case``, ``strip_accents`` and ``max_length`` (in
-        tokens) go before what the checkpoint's files say. With ``offline`` nothing is downloaded.
+        dimensions to keep. ``precision`` is "auto" (bfloat16 where the hardware computes in it),
+        "float32", or "int8", which needs a ``calibration`` or its file; ``threads`` are OpenVINO's,
+        by default as many as the process may use. ``family``, ``lower_case``, ``strip_accents`` and
+        ``max_length`` (in tokens) go before what the checkpoint's files say. With ``offline``
+        nothing is downloaded.
         Raises CheckpointError for a checkpoint that cannot be had or read and SettingsError for
         options that do not fit it.
         """
@@ -122,8 +129,15 @@ class SentenceEncoder:
             max_length=max_length,
             offline=offline,
         )
+        if isinstance(calibration, (str, Path)):
+            calibration = Calibration.load(calibration)
         backbone = Backbone(
-            checkpoint, weight_hashes(checkpoint), precision=precision, runtime=runtime
+            checkpoint,
+            weight_hashes(checkpoint),
+            precision=precision,
+            calibration=calibration,
+            runtime=runtime,
+            threads=threads,
         )
         encoder = cls(backbone, pooling=pooling, layers=layers, whitening=whitening, dim=dim)
         backbone.open(encoder.pooling.heads)
@@ -225,6 +239,44 @@ class SentenceEncoder:
             )
         pooled = (self._pooled(shard, "document", progress) for shard in _shards(texts))
         return fit_whitening(pooled, self.fingerprint)
+
+    def fit_calibration(
+        self, texts: Sequence[str], progress: Progress | None = None
+    ) -> Calibration:
+        """Measure what int8 needs to know on half of these texts, and what it loses on the others.
+
+        Some hundreds of texts like those to be encoded are enough. Raises SettingsError for fewer
+        than 20 different ones, and if int8 would lose more than ``LEAST_COSINE`` allows.
+        """
+        texts = list(dict.fromkeys(texts))
+        if len(texts) < 20:
+            raise SettingsError(f"calibration needs at least 20 different texts, got {len(texts)}")
+        read, held_out = texts[::2], texts[1::2]
+        calibration = Calibration(
+            self.backbone.observed_ranges(read, progress),
+            weights=self.backbone.hashes.backbone,
+            texts=len(read),
+            cosine=1.0,
+            least_cosine=1.0,
+            held_out=len(held_out),
+        )
+        exact, rounded = (
+            SentenceEncoder(
+                self.backbone.with_precision(precision, calibration),
+                pooling=self.pooling.name,
+                layers=list(self.pooling.layers) or None,
+                whitening=self.whitening,
+            ).encode(held_out, progress=progress)
+            for precision in ("float32", "int8")
+        )
+        cosines = (exact.astype(np.float64) * rounded).sum(axis=1)
+        if cosines.mean() < LEAST_COSINE:
+            raise SettingsError(
+                f"int8 would lose too much: its vectors of {len(held_out)} held-out texts have a "
+                f"mean cosine of {cosines.mean():.4f} with those of float32, expected "
+                f"{LEAST_COSINE} or more; stay with precision auto"
+            )
+        return replace(calibration, cosine=float(cosines.mean()), least_cosine=float(cosines.min()))
 
     def save(self, folder: str | Path) -> None:
         """Write a checkpoint in Google layout that loads as this encoder, options included.

@@ -32,10 +32,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Token ids of each text, the frame ([CLS], [SEP]) included, and how many texts were cut."""
+    """Token ids of each text, the frame ([CLS], [SEP]) included, and whether it was cut."""
 
     ids: list[list[int]]
-    truncated: int
+    cut: list[bool]
 
 
 class Tokenizer:
@@ -134,7 +134,7 @@ class Tokenizer:
         if not self.frame:  # then an empty text has no token, and no mean
             unknown = self._to_model(self.vocabulary.unknown)
             framed = [ids or [unknown] for ids in framed]
-        return TokenBatch(framed, truncated=sum(len(ids) > room for ids in pieces))
+        return TokenBatch(framed, cut=[len(ids) > room for ids in pieces])
 
     def _clean(self, text: str) -> str:
         # U+FFFD is dropped by the normalizer; a lone surrogate could not even be handed to it.

@@ -868,7 +868,7 @@ BAD = {
     ),
     "encode without --out": Bad(f"encode c.txt {M}", "Missing option '--out'"),
     # typing
-    "mistyped option": Bad("query index a --treshold 1", "Did you mean '--threshold'?"),
+    "mistyped option": Bad("query index a --treshold 1", "'--threshold'?"),
     "mistyped command": Bad("bild c.txt", "No such command 'bild'. Did you mean 'build'?"),
     "missing argument": Bad("build", "Missing argument 'CORPUS...'"),
     "one text to compare": Bad("similarity a", "Missing argument 'TEXT_B'"),

@@ -12,10 +12,13 @@ from simsearch.bert.checkpoint_files import (
     save_checkpoint,
     write_google_checkpoint,
 )
-from simsearch.bert.model import encoder_graph, mask_filler, save_encoder_graph
+from simsearch.bert.devices import devices
+from simsearch.bert.model import DeviceEncoder, encoder_graph, mask_filler, save_encoder_graph
 
 __all__ = [
+    "DeviceEncoder",
     "checkpoint_variables",
+    "devices",
     "encoder_graph",
     "has_variables",
     "hash_variables",

@@ -1,9 +1,12 @@
-"""bert4keras' two costly layers, their mathematics written in the form that engines fuse.
+"""bert4keras' costly layers, their mathematics written in the form that engines fuse.
 
 The results are bert4keras' own, to the last bits of float32. Its ``LayerNormalization`` guards a
 division that cannot be by zero and clips under a root that cannot be negative; its attention spells
-products as ``einsum`` and the mask as a selection. Neither is recognised by OpenVINO, which then
-runs a dozen passes over memory in place of one.
+products as ``einsum`` and the mask as a selection; Keras' ``Dense`` goes by way of matrices whose
+shapes are computed anew each time. OpenVINO recognises none of that, and runs a dozen passes over
+memory in place of one, and hundreds of small steps for a single sentence.
+
+Where products are computed in bfloat16, the softmax between them is still float32.
 """
 
 from __future__ import annotations
@@ -11,10 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from simsearch.bert.backend import LayerNormalization, MultiHeadAttention, rotated, tf
+from simsearch.bert.backend import (
+    FeedForward,
+    LayerNormalization,
+    MultiHeadAttention,
+    rotated,
+    tf,
+)
 
-# not -inf: bfloat16 arithmetic with infinities gives NaN, and the exponential is 0 all the same
-_MASKED = -1e9
+# not infinity: bfloat16 arithmetic with infinities gives NaN, and the exponential is 0 all the same
+_FAR = 1e9
 
 
 class FusedNormalization(LayerNormalization):  # type: ignore[misc]
@@ -30,15 +39,65 @@ class FusedNormalization(LayerNormalization):  # type: ignore[misc]
 class FusedAttention(MultiHeadAttention):  # type: ignore[misc]
     """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) as plain products."""
 
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, of the dense layers too, which are not called."""
+        super().build(input_shape)
+        for shape, dense in zip(input_shape, (self.q_dense, self.k_dense, self.v_dense)):  # noqa: B905
+            dense.build(shape)
+        self.o_dense.build([None, None, self.heads * self.head_size])
+
+    def call(self, inputs: Sequence[Any], mask: Any = None, **kwargs: Any) -> Any:
+        """(batch, tokens, hidden) of queries, keys and values to the same."""
+        sizes = (self.key_size, self.key_size, self.head_size)
+        dense = (self.q_dense, self.k_dense, self.v_dense)
+        each = [
+            _reshaped(_product(x, layer), [self.heads, size])
+            for x, layer, size in zip(inputs[:3], dense, sizes, strict=True)
+        ]
+        masks = [None, None] if mask is None else [mask[0], mask[2]]
+        output, _ = self.pay_attention_to([*each, *inputs[3:]], masks, **kwargs)
+        return _product(_reshaped(output, [self.heads * self.head_size]), self.o_dense)
+
     def pay_attention_to(self, inputs: Sequence[Any], mask: Any = None, **kwargs: Any) -> Any:
         """(batch, tokens, heads, size) of queries, keys and values to the same, and the scores."""
         if kwargs["a_bias"] or kwargs.get("p_bias") not in (None, "rotary"):
-            return super().pay_attention_to(inputs, mask, **kwargs)  # NEZHA's relative positions
+            # NEZHA's relative positions: bert4keras' own, whose softmax is of its inputs' type
+            inputs = [tf.cast(x, tf.float32) for x in inputs]
+            output, weights = super().pay_attention_to(inputs, mask, **kwargs)
+            return tf.cast(output, self.compute_dtype), weights
         queries, keys, values = inputs[:3]
         if kwargs.get("p_bias") == "rotary":
             queries, keys = rotated(inputs[3], queries, keys)
         queries, keys, values = (tf.transpose(x, [0, 2, 1, 3]) for x in (queries, keys, values))
-        scores = tf.matmul(queries, keys, transpose_b=True) * self.key_size**-0.5
-        padding = 1.0 - tf.cast(mask[1], scores.dtype)
-        weights = tf.nn.softmax(scores + padding[:, None, None, :] * _MASKED)
-        return tf.transpose(tf.matmul(weights, values), [0, 2, 1, 3]), weights
+        scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32)
+        scores = scores * self.key_size**-0.5
+        # in this order: OpenVINO takes one minus a cast for a dequantization, operands exchanged
+        padding = tf.cast(mask[1], scores.dtype) - 1.0
+        weights = tf.nn.softmax(scores + padding[:, None, None, :] * _FAR)
+        output = tf.matmul(tf.cast(weights, values.dtype), values)
+        return tf.transpose(output, [0, 2, 1, 3]), weights
+
+
+class FusedFeedForward(FeedForward):  # type: ignore[misc]
+    """Two dense layers, one after the other."""
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, of the dense layers too, which are not called."""
+        super().build(input_shape)
+        self.i0_dense.build(input_shape)
+        self.o_dense.build([None, None, self.units])
+
+    def call(self, inputs: Any) -> Any:
+        """(batch, tokens, hidden) to the same."""
+        return _product(_product(inputs, self.i0_dense), self.o_dense)
+
+
+def _product(inputs: Any, dense: Any) -> Any:
+    """What the dense layer gives for (batch, tokens, inputs)."""
+    outputs = tf.matmul(inputs, dense.kernel) + dense.bias
+    return dense.activation(outputs)
+
+
+def _reshaped(x: Any, last: Sequence[int]) -> Any:
+    """``x`` with all after its first two dimensions in this shape."""
+    return tf.reshape(x, tf.concat([tf.gather(tf.shape(x), [0, 1]), last], 0))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from simsearch.bert.backend import (
     ALBERT,
     BERT,
     ELECTRA,
     NEZHA,
+    FeedForward,
     LayerNormalization,
     MultiHeadAttention,
     RoFormer,
@@ -27,7 +31,8 @@ from simsearch.bert.checkpoint_files import (
     read_variables,
     writing,
 )
-from simsearch.bert.layers import FusedAttention, FusedNormalization
+from simsearch.bert.devices import Devices
+from simsearch.bert.layers import FusedAttention, FusedFeedForward, FusedNormalization
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
 from simsearch.checkpoint.variables import backbone_shapes, mlm_shapes, pooler_shapes
@@ -35,7 +40,14 @@ from simsearch.config import Family
 from simsearch.errors import CheckpointError
 from simsearch.pooling import STRATEGIES
 
-_FUSED = {MultiHeadAttention: FusedAttention, LayerNormalization: FusedNormalization}
+_FUSED = {
+    FeedForward: FusedFeedForward,
+    LayerNormalization: FusedNormalization,
+    MultiHeadAttention: FusedAttention,
+}
+# the layers with a model's large products; all that is between them is float32 in any precision
+_LARGE = (MultiHeadAttention, FeedForward)
+_POLICY = threading.Lock()
 
 
 class _Recording:
@@ -44,6 +56,8 @@ class _Recording:
     hidden_states: list[Any]
 
     def apply(self, inputs: Any = None, layer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if layer not in _LARGE:
+            kwargs["dtype"] = "float32"
         return super().apply(inputs, _FUSED.get(layer, layer), *args, **kwargs)  # type: ignore[misc]
 
     def apply_embeddings(self, inputs: Any) -> Any:
@@ -91,13 +105,41 @@ _MODELS: dict[Family, type[Any]] = {
 }
 
 
-def build_model(a: Architecture, variables: Variables, *, pooler: bool, mlm: bool) -> Any:
+def build_model(
+    a: Architecture, variables: Variables, *, pooler: bool, mlm: bool, bfloat16: bool = False
+) -> Any:
     """A bert4keras transformer (its ``.model`` is a Keras model) with these variables.
 
-    Its ``hidden_states`` are the symbolic outputs 0 (embeddings) to L (last layer). Dropout is left
-    out.
+    Its ``hidden_states`` are the symbolic outputs 0 (embeddings) to L (last layer), float32. With
+    ``bfloat16`` attention and feed-forward layers compute in it. Dropout is left out.
     """
-    transformer = build_transformer_model(
+    with _policy("mixed_bfloat16" if bfloat16 else "float32"):
+        transformer = _untrained(a, pooler=pooler, mlm=mlm)
+    for layer in transformer.layers.values():
+        if isinstance(layer, LayerNormalization):
+            # bert4keras fixes it to 1e-12 (1e-7 in ALBERT's layers), whatever the config says
+            layer.epsilon = a.layer_norm_eps
+    transformer.load_weights_from_checkpoint(variables)
+    return transformer
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Make it Keras' policy, which is one for all threads, for the layers built in the block.
+
+    A layer takes a policy as an argument, but the layers inside bert4keras' take this one.
+    """
+    with _POLICY:
+        before = tf.keras.mixed_precision.global_policy()
+        tf.keras.mixed_precision.set_global_policy(name)
+        try:
+            yield
+        finally:
+            tf.keras.mixed_precision.set_global_policy(before)
+
+
+def _untrained(a: Architecture, *, pooler: bool, mlm: bool) -> Any:
+    return build_transformer_model(
         model=_MODELS[a.family],
         return_keras_model=False,
         vocab_size=a.vocab_size,
@@ -116,12 +158,6 @@ def build_model(a: Architecture, variables: Variables, *, pooler: bool, mlm: boo
             {} if a.family == "electra" else {"with_pool": pooler and a.pooler_act, "with_mlm": mlm}
         ),
     )
-    for layer in transformer.layers.values():
-        if isinstance(layer, LayerNormalization):
-            # bert4keras fixes it to 1e-12 (1e-7 in ALBERT's layers), whatever the config says
-            layer.epsilon = a.layer_norm_eps
-    transformer.load_weights_from_checkpoint(variables)
-    return transformer
 
 
 def encoder_graph(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
@@ -132,14 +168,58 @@ def encoder_graph(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
     (batch, tokens, hidden), the state itself; ``static_mean`` (batch, embedding), the mean of the
     word vectors alone; and ``pooler`` (batch, hidden).
     """
+    model, encode = _encoder(checkpoint, heads, bfloat16=False)
+    signature = [tf.TensorSpec([None, None], tf.int32, "ids")]
+    graph = tf.Module()
+    graph.weights = model.weights  # a saved graph holds the variables that its module owns
+    graph.encode = tf.function(encode, input_signature=signature, autograph=False)
+    return graph
+
+
+class DeviceEncoder:
+    """What ``encoder_graph`` computes, on several devices at once."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, heads: Sequence[str], devices: Devices, *, bfloat16: bool
+    ) -> None:
+        self._heads, self._devices = tuple(heads), devices
+        with devices.strategy.scope():
+            _, encode = _encoder(checkpoint, heads, bfloat16=bfloat16)
+
+        def on_each(ids: Any) -> Any:
+            def share() -> dict[str, Any]:
+                return encode(ids[tf.distribute.get_replica_context().replica_id_in_sync_group])
+
+            return devices.strategy.run(share)
+
+        # A TPU's compiler wants to know shapes, at the price of a graph for each. For the others
+        # that price, some MiB and a second, would be higher than the gain.
+        shape = tf.TensorSpec([devices.count, None, None], tf.int32, "ids")
+        signature = None if devices.kind == "TPU" else [shape]
+        self._step = tf.function(on_each, input_signature=signature, autograph=False)
+
+    def encode(self, ids: npt.NDArray[np.int32]) -> list[Array]:
+        """The heads of ids (rows, tokens), 0 being padding; each device takes as many rows."""
+        shared = tf.constant(ids.reshape(self._devices.count, -1, ids.shape[1]))
+        outputs = self._step(shared)
+        return [self._rows(outputs[head]) for head in self._heads]
+
+    def _rows(self, output: Any) -> Array:
+        shares = self._devices.strategy.experimental_local_results(output)
+        return np.concatenate([share.numpy() for share in shares])
+
+
+def _encoder(
+    checkpoint: Checkpoint, heads: Sequence[str], *, bfloat16: bool
+) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
+    """The Keras model, and the function from ids to heads that ``encoder_graph`` describes."""
     a, pooler = checkpoint.architecture, "pooler" in heads
     shapes = backbone_shapes(a) | (pooler_shapes(a) if pooler else {})
-    transformer = build_model(a, read_variables(checkpoint, shapes), pooler=pooler, mlm=False)
+    variables = read_variables(checkpoint, shapes)
+    transformer = build_model(a, variables, pooler=pooler, mlm=False, bfloat16=bfloat16)
     outputs = [*transformer.hidden_states, *(transformer.outputs if pooler else [])]
     model = tf.keras.Model(transformer.inputs, outputs)
     word_vectors = transformer.layers["Embedding-Token"]
-
-    signature = [tf.TensorSpec([None, None], tf.int32, "ids")]
 
     def encode(ids: Any) -> dict[str, Any]:
         states = model([ids, tf.zeros_like(ids)], training=False)
@@ -156,10 +236,7 @@ def encoder_graph(checkpoint: Checkpoint, heads: Sequence[str]) -> Any:
             return states[int(state)]
         return STRATEGIES[name](tnp, states[int(state)], mask)
 
-    graph = tf.Module()
-    graph.weights = model.weights  # a saved graph holds the variables that its module owns
-    graph.encode = tf.function(encode, input_signature=signature, autograph=False)
-    return graph
+    return model, encode
 
 
 def save_encoder_graph(checkpoint: Checkpoint, heads: Sequence[str], folder: Path) -> None:

@@ -6,7 +6,7 @@ import click
 
 from simsearch import __version__
 from simsearch.cli.benchmark_command import benchmark
-from simsearch.cli.encoder_commands import encode, similarity, whiten
+from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
 from simsearch.cli.index_commands import build, info, query
 from simsearch.cli.model_commands import export_hf, models
 
@@ -24,5 +24,6 @@ def cli() -> None:
     """
 
 
-for command in (build, query, info, encode, similarity, benchmark, whiten, models, export_hf):
+_ENCODER = (encode, similarity, whiten, calibrate)
+for command in (build, query, info, *_ENCODER, benchmark, models, export_hf):
     cli.add_command(command)

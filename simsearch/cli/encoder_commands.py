@@ -1,4 +1,4 @@
-"""The verbs about an encoder: encode, similarity, whiten.
+"""The verbs about an encoder: encode, similarity, whiten, calibrate.
 
 The pipeline, and with it NumPy, FAISS and the rest, is imported inside the commands: `--help` and a
 mistyped option answer at once.
@@ -131,6 +131,57 @@ def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -
         print_json({"out": str(out), "texts": whitening.rows, "rank": whitening.rank})
     click.echo(
         f"{out}: fitted on {whitening.rows:,} texts, gives up to {whitening.rank} dimensions",
+        err=True,
+    )
+    print_truncation(encoder.truncated)
+
+
+@click.command()
+@corpus_argument
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="C.npz", help="What to write."
+)
+@model_option
+@pooling_option
+@encoder_options
+@corpus_options
+@config_option
+@json_option
+def calibrate(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Measure on the texts of CORPUS what --precision int8 needs to know of a model.
+
+    Reads 1,024 texts from all over it: half to see how large the model's values are, half to see
+    what int8 loses. Nothing is written where that is too much.
+
+    \b
+    simsearch calibrate faq.csv --out faq-int8.npz
+    simsearch build faq.csv --precision int8 --calibration faq-int8.npz
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import loading, print_truncation, progress_bar
+
+    # the model's own precision is what int8 is compared with
+    settings = settings_from({**options, "precision": "float32"})
+    check_new_file(out)
+    with loading(settings.encoder.model):
+        encoder = pipeline.load_encoder(settings.encoder)
+    with progress_bar("Encoding") as progress:
+        calibration = pipeline.fit_calibration(encoder, corpus, settings.corpus, progress)
+    calibration.save(out)
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "texts": calibration.texts,
+                "held_out": calibration.held_out,
+                "cosine": calibration.cosine,
+                "least_cosine": calibration.least_cosine,
+            }
+        )
+    click.echo(
+        f"{out}: calibrated on {counted(calibration.texts, 'text')}; on {calibration.held_out:,} "
+        f"others the cosine of int8 with float32 is {calibration.cosine:.4f} on average, "
+        f"{calibration.least_cosine:.4f} at least",
         err=True,
     )
     print_truncation(encoder.truncated)

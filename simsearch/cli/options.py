@@ -87,12 +87,16 @@ _computation_options = (
     ),
     click.option(
         "--precision",
-        type=click.Choice(["auto", "float32"]),
-        help="auto: bfloat16 where the CPU has it.",
+        type=click.Choice(["auto", "float32", "int8"]),
+        help="auto: bfloat16 where the hardware has it.",
+    ),
+    click.option(
+        "--calibration", metavar="FILE", help="What `simsearch calibrate` made, for int8."
     ),
     click.option(
         "--runtime", type=click.Choice(["openvino", "tensorflow"]), help="What runs the model."
     ),
+    click.option("--threads", type=click.IntRange(min=1), metavar="N", help="OpenVINO's, at most."),
 )
 _vector_options = (
     click.option(
@@ -126,7 +130,9 @@ ENCODER_SETTINGS = (
     "whitening",
     "dim",
     "precision",
+    "calibration",
     "runtime",
+    "threads",
 )
 """The settings that the encoder's options give, all but the pooling."""
 

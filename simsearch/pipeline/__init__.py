@@ -2,7 +2,12 @@
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
-from simsearch.pipeline.encoding import corpus_texts, encode_file, fit_whitening
+from simsearch.pipeline.encoding import (
+    corpus_texts,
+    encode_file,
+    fit_calibration,
+    fit_whitening,
+)
 from simsearch.pipeline.measuring import (
     Sweep,
     benchmark,
@@ -22,6 +27,7 @@ __all__ = [
     "corpus_texts",
     "default_index",
     "encode_file",
+    "fit_calibration",
     "fit_whitening",
     "load_encoder",
     "open_index",

@@ -1,13 +1,14 @@
-"""Encode files: to an array of vectors, or to a whitening fitted on them."""
+"""Encode files: to an array of vectors, a whitening fitted on them, a calibration of int8."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from simsearch.calibration import Calibration
 from simsearch.config import CorpusSettings
 from simsearch.corpus import read_corpus, usable
 from simsearch.errors import CorpusError
@@ -16,6 +17,9 @@ from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.readers import text_lines
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.whitening import Whitening
+
+CALIBRATION_TEXTS = 1024
+"""How many texts of a corpus int8 is calibrated on: one half to measure, one to check."""
 
 
 def fit_whitening(
@@ -26,6 +30,31 @@ def fit_whitening(
 ) -> Whitening:
     """Fit a whitening on the texts of corpus files. Raises CorpusError as ``build`` does."""
     return encoder.fit_whitening(corpus_texts(corpus, settings), counting(progress, 0, None))
+
+
+def fit_calibration(
+    encoder: SentenceEncoder,
+    corpus: Sequence[str | Path],
+    settings: CorpusSettings,
+    progress: OnProgress | None = None,
+) -> Calibration:
+    """Calibrate int8 on texts drawn from all over the corpus files. Raises as ``build`` does."""
+    texts = _drawn(corpus_texts(corpus, settings), CALIBRATION_TEXTS)
+    # half is run to see ranges, the other half in float32 and in int8
+    total = len(texts) // 2 + 2 * (len(texts) // 2)
+    return encoder.fit_calibration(texts, counting(progress, 0, total))
+
+
+def _drawn(texts: Iterable[str], count: int) -> list[str]:
+    """``count`` of the texts, each with the same chance (Vitter 1985, algorithm R), or all."""
+    rng = np.random.default_rng(0)
+    drawn: list[str] = []
+    for seen, text in enumerate(texts):
+        if seen < count:
+            drawn.append(text)
+        elif (place := int(rng.integers(seen + 1))) < count:
+            drawn[place] = text
+    return drawn
 
 
 def corpus_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> Iterator[str]:

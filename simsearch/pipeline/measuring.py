@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from simsearch.backbone_cache import CachedBackbone
+from simsearch.calibration import Calibration
 from simsearch.checkpoint import Checkpoint, load_checkpoint
 from simsearch.config import CorpusSettings, EncoderSettings
 from simsearch.errors import SettingsError
@@ -152,6 +153,8 @@ class _SweptModel:
             [head for several in heads for head in several],
             precision=settings.precision,
             runtime=settings.runtime,
+            calibration=Calibration.load(settings.calibration) if settings.calibration else None,
+            threads=settings.threads,
         )
         self._settings, self._sweep, self._tasks = settings, sweep, tasks
         # whitening may see nothing that it will be scored on

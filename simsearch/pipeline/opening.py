@@ -27,7 +27,9 @@ def load_encoder(settings: EncoderSettings, *, offline: bool = False) -> Sentenc
         whitening=settings.whitening,
         dim=settings.dim,
         precision=settings.precision,
+        calibration=settings.calibration,
         runtime=settings.runtime,
+        threads=settings.threads,
     )
 
 

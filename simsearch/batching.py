@@ -1,0 +1,80 @@
+"""From texts to batches of token ids: texts of like length together, made while others are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.tokenizer import TokenBatch
+
+# Texts that are tokenized at a time: some dozens of batches, so that little is lost at their ends.
+_BLOCK = 2048
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of the texts: their positions, and their ids, int32 (batch, tokens), 0 being padding.
+
+    ``lengths`` are their tokens without padding, ``cut`` says which texts were longer.
+    """
+
+    rows: list[int]
+    ids: npt.NDArray[np.int32]
+    lengths: list[int]
+    cut: list[bool]
+
+
+def batches(
+    texts: Sequence[str],
+    tokenize: Callable[[Sequence[str]], TokenBatch],
+    rows: Callable[[int], int],
+) -> Iterator[Batch]:
+    """All texts in batches, about the longest first, so that next to nothing is padding.
+
+    ``rows`` says how many texts of so many tokens make a batch. Texts are ordered by characters,
+    then within blocks by tokens, so that a thread can tokenize a block while another is run.
+    """
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    blocks = [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
+    tokenized = ((block, tokenize([texts[i] for i in block])) for block in blocks)
+    for block, tokens in _ahead(tokenized) if len(blocks) > 1 else tokenized:
+        yield from _cut(block, tokens, rows)
+
+
+def padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
+    """Lists of ids as int32 (lists, ids of the longest), with zeros after the others."""
+    batch = np.zeros((len(ids), max(map(len, ids))), np.int32)
+    for row, tokens in zip(batch, ids, strict=True):
+        row[: len(tokens)] = tokens
+    return batch
+
+
+def _cut(block: Sequence[int], tokens: TokenBatch, rows: Callable[[int], int]) -> Iterator[Batch]:
+    ids = tokens.ids
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    start = 0
+    while start < len(order):
+        chosen = order[start : start + rows(len(ids[order[start]]))]
+        yield Batch(
+            rows=[block[i] for i in chosen],
+            ids=padded([ids[i] for i in chosen]),
+            lengths=[len(ids[i]) for i in chosen],
+            cut=[tokens.cut[i] for i in chosen],
+        )
+        start += len(chosen)
+
+
+def _ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items, each made by a thread while the one before is in use."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, iterator, None)
+            yield item

@@ -1,0 +1,49 @@
+"""How much of the CPU a container leaves to this process; affinity is known to every engine."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+
+
+def cpu_quota(root: Path = _ROOT, own: Path = _OWN) -> int | None:
+    """Cores that the control groups of this process allow it, rounded up; ``None`` for no limit.
+
+    Version 2 (``cpu.max``) and 1 (``cpu.cfs_quota_us``), the least of the process's own group and
+    those above it.
+    """
+    limits = [limit for folder in _groups(root, own) if (limit := _limit(folder)) is not None]
+    return max(1, math.ceil(min(limits))) if limits else None
+
+
+def _groups(root: Path, own: Path) -> list[Path]:
+    """Folders of the process's groups: in a container they are mostly the root itself."""
+    folders = [root, root / "cpu", root / "cpu,cpuacct"]
+    for line in _read(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        base = root / controllers if controllers else root
+        parts = Path(path.lstrip("/")).parts
+        folders += [base.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    return folders
+
+
+def _limit(folder: Path) -> float | None:
+    """Cores, a fraction or more."""
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+    try:
+        limit = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max", or there is no such file
+        return None
+    return limit if limit > 0 else None  # version 1 says -1 for none
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
