@@ -262,6 +262,7 @@ def test_a_damaged_graph_is_converted_anew(
     ]
     for name, damage in damages:
         damage(entry / name)
+        shutil.rmtree(own_cache / "compiled")  # which does without the graph
         vectors = SentenceEncoder.load(tiny_bert, precision="float32").encode(TEXTS)
         np.testing.assert_array_equal(vectors, expected)
         assert [path.name for path in (own_cache / "graphs").iterdir()] == [entry.name]
@@ -272,6 +273,7 @@ def test_a_copied_cache_is_used_as_it_is(
 ) -> None:
     SentenceEncoder.load(tiny_bert)
     copy = shutil.copytree(own_cache, own_cache.with_name("copy"))
+    shutil.rmtree(copy / "compiled")  # which does without the graph
     monkeypatch.setenv("SIMSEARCH_CACHE", str(copy))
     (graph,) = copy.glob("graphs/*/graph.bin")
     os.utime(graph, ns=(1, 1))

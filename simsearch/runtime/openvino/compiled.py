@@ -18,7 +18,12 @@ from simsearch.cores import cpu_quota
 from simsearch.encoder import Vectors
 from simsearch.runtime import Ids
 from simsearch.runtime.openvino.backend import ov
-from simsearch.runtime.openvino.graphs import cached_graph, cached_int8_graph
+from simsearch.runtime.openvino.graphs import (
+    cached_compiled,
+    cached_graph,
+    cached_int8_graph,
+    graph_key,
+)
 from simsearch.runtime.openvino.quantization import joined_ranges, observed
 from simsearch.weights import WeightHashes
 
@@ -31,6 +36,9 @@ _PADDED_PRODUCTS = 128e6
 # To compile takes as long as some dozens of batches, and a stream a core saves a tenth of them or
 # more; fewer batches are run one after the other, each by all cores.
 _MANY_BATCHES = 16
+# The compiled graph of an encoder is kept in the cache, for the next process to begin at once; that
+# of a benchmark of many poolings, which is seldom asked for again, is not.
+_KEPT_HEADS = 2
 
 
 class OpenVinoRuntime:
@@ -52,18 +60,31 @@ class OpenVinoRuntime:
     ) -> None:
         self._lock = threading.Lock()
         self._core = ov.Core()
-        if precision == "int8":
-            assert calibration is not None  # see open_runtime
-            graph = cached_int8_graph(self._core, checkpoint, hashes, calibration)
-        else:
-            graph = cached_graph(self._core, checkpoint, hashes)
-        by_name = {name: output for output in graph.outputs for name in output.get_names()}
-        self._graph = ov.Model([by_name[head] for head in heads], graph.get_parameters(), "encoder")
+        self._model = checkpoint, hashes, calibration if precision == "int8" else None
+        self._heads = tuple(heads)
         self._step, self._longest = _length_step(checkpoint.architecture), checkpoint.max_length
         self._float = "f32" if precision == "float32" or not _has_bfloat16(self._core) else "bf16"
         self._threads = threads or cpu_quota()
-        self._soonest = self._compiled(PERFORMANCE_HINT="LATENCY")
+        # in this order, which is also that of their end
+        self._soonest, self._mapped = self._compiled_for_one()
         self._most: Any = None
+
+    def _graph(self) -> ov.Model:
+        checkpoint, hashes, calibration = self._model
+        if calibration is None:
+            graph = cached_graph(self._core, checkpoint, hashes)
+        else:
+            graph = cached_int8_graph(self._core, checkpoint, hashes, calibration)
+        by_name = {name: output for output in graph.outputs for name in output.get_names()}
+        outputs = [by_name[head] for head in self._heads]
+        return ov.Model(outputs, graph.get_parameters(), "encoder")
+
+    def _compiled_for_one(self) -> tuple[Any, Any]:
+        hints = self._hints(PERFORMANCE_HINT="LATENCY")
+        if len(self._heads) > _KEPT_HEADS:
+            return self._core.compile_model(self._graph(), "CPU", hints), None
+        key = f"{graph_key(*self._model)} {self._heads}"
+        return cached_compiled(self._core, self._graph, key, hints)
 
     def rows(self, tokens: int) -> int:
         """See ``Runtime``."""
@@ -111,14 +132,14 @@ class OpenVinoRuntime:
         """Compiled for as many batches at once as there are cores."""
         with self._lock:
             if self._most is None:
-                self._most = self._compiled(NUM_STREAMS=cores)
+                hints = self._hints(NUM_STREAMS=cores)
+                self._most = self._core.compile_model(self._graph(), "CPU", hints)
             return self._most
 
-    def _compiled(self, **hints: str | int) -> Any:
+    def _hints(self, **hints: str | int) -> dict[str, str | int]:
         if self._threads is not None:
             hints["INFERENCE_NUM_THREADS"] = self._threads
-        hints["INFERENCE_PRECISION_HINT"] = self._float
-        return self._core.compile_model(self._graph, "CPU", hints)
+        return {**hints, "INFERENCE_PRECISION_HINT": self._float}
 
 
 def observed_ranges(

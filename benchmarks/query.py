@@ -1,0 +1,127 @@
+"""One query at a time over a large index: encode and search, exact and approximate.
+
+    python benchmarks/memory.py --texts zh.txt.gz --texts en.txt.gz --keep MILLION
+    python benchmarks/query.py MILLION --texts zh.txt.gz --texts en.txt.gz
+
+``--texts`` are the files that the index was built from in turns; queries are lines after those that
+it holds. The approximate index is FAISS' HNSW over the same vectors in float16, its search width
+tuned on half of the queries, its recall measured on the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+from memory import taking_turns
+from same_vectors import machine, progress
+
+import simsearch
+from simsearch.store import StoredIndex
+
+K = 10
+WIDTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Of the search in the graph (efSearch), the least that reaches the recall is taken."""
+Vectors = npt.NDArray[np.float32]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Latency of single queries.")
+    parser.add_argument("index", type=Path, help="an index folder")
+    parser.add_argument("--texts", action="append", required=True, type=Path, help="lines of text")
+    parser.add_argument("--queries", default=1000, type=int, help="how many")
+    parser.add_argument("--recall", default=0.95, type=float, help="of the approximate search")
+    parser.add_argument("--graph", type=Path, help="where to keep FAISS' graph for the next run")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments()
+    stored = StoredIndex.open(given.index)
+    lines = itertools.islice(taking_turns(given.texts), stored.rows, None)
+    texts = list(itertools.islice(lines, given.queries))
+    vectors = np.concatenate(stored.segments)
+    with simsearch.open_index(given.index) as searcher:
+        queries = searcher.encoder.encode(texts, prompt="query")
+        truth = faiss.knn(queries, vectors, K, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        graph, seconds = hnsw(vectors, given.graph)
+        half = len(texts) // 2
+        width = tuned(graph, queries[:half], truth[:half], given.recall)
+        recall = recall_of(graph, queries[half:], truth[half:])
+        print("\n".join(f"- {line}" for line in machine({})))
+        print(f"- {len(vectors):,} vectors of {vectors.shape[1]}; {half} queries of other texts")
+        built = f"built in {seconds:.0f} s" if seconds else "built before"
+        print(f"- approximate: HNSW16, float16, efSearch {width}, {built}")
+        print(f"- its recall@{K} on queries that it was not tuned on: {recall:.3f}\n")
+        one_by_one(texts[half:], searcher, graph)
+
+
+def hnsw(vectors: Vectors, kept: Path | None) -> tuple[Any, float]:
+    """FAISS' graph, and the seconds that building it took."""
+    if kept is not None and kept.is_file():
+        return faiss.read_index(str(kept)), 0.0
+    progress("building the graph")
+    begin = time.perf_counter()
+    graph = faiss.index_factory(vectors.shape[1], "HNSW16,SQfp16", faiss.METRIC_INNER_PRODUCT)
+    graph.train(vectors[:1000])
+    graph.add(vectors)
+    seconds = time.perf_counter() - begin
+    if kept is not None:
+        faiss.write_index(graph, str(kept))
+    return graph, seconds
+
+
+def tuned(graph: Any, queries: Vectors, truth: Any, wanted: float) -> int:
+    """Set the least width that reaches the recall, or the greatest."""
+    for width in WIDTHS:
+        graph.hnsw.efSearch = width
+        if recall_of(graph, queries, truth) >= wanted + 0.005:  # to hold on others as well
+            break
+    return width
+
+
+def recall_of(graph: Any, queries: Vectors, truth: Any) -> float:
+    """Share of the true nearest that are found."""
+    found = graph.search(queries, K)[1]
+    pairs = zip(found, truth, strict=True)
+    return float(np.mean([len(np.intersect1d(a, b)) / K for a, b in pairs]))
+
+
+def one_by_one(texts: Sequence[str], searcher: Any, graph: Any) -> None:
+    """Time every query alone, in all ways in turn."""
+
+    def vector(text: str) -> Vectors:
+        found: Vectors = searcher.encoder.encode([text], prompt="query")
+        return found
+
+    ways: dict[str, Callable[[str], Any]] = {
+        "encode": vector,
+        "encode, approximate search": lambda text: graph.search(vector(text), K),
+        "encode, exact search, documents": lambda text: searcher.query(text, K),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for text in texts[:20]:
+        for way in ways.values():
+            way(text)
+    for text in texts:
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            way(text)
+            times[name].append((time.perf_counter() - begin) * 1000)
+    print("| one query | p50 | p90 | p99 |\n|---|--:|--:|--:|")
+    for name, all_times in times.items():
+        marks = " | ".join(f"{np.percentile(all_times, p):.1f} ms" for p in (50, 90, 99))
+        print(f"| {name} | {marks} |")
+
+
+if __name__ == "__main__":
+    main()
