@@ -4,8 +4,8 @@
     python benchmarks/query.py MILLION --texts zh.txt.gz --texts en.txt.gz
 
 ``--texts`` are the files that the index was built from in turns; queries are lines after those that
-it holds. The approximate index is FAISS' HNSW over the same vectors in float16, its search width
-tuned on half of the queries, its recall measured on the others.
+it holds. The approximate index is one of FAISS' over the same vectors in float16, the width of its
+search tuned on half of the queries, its recall measured on the others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ import simsearch
 from simsearch.store import StoredIndex
 
 K = 10
-WIDTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-"""Of the search in the graph (efSearch), the least that reaches the recall is taken."""
+KINDS = {"hnsw": ("HNSW16,SQfp16", "efSearch"), "ivf": ("IVF4096,SQfp16", "nprobe")}
+"""FAISS' recipe for each kind of index, and the parameter that says how wide to search."""
+WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""The least that reaches the recall is taken."""
+TRAINED_ON = 160_000
+"""Vectors, for the cells of "ivf"."""
 Vectors = npt.NDArray[np.float32]
 
 
@@ -39,7 +43,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--texts", action="append", required=True, type=Path, help="lines of text")
     parser.add_argument("--queries", default=1000, type=int, help="how many")
     parser.add_argument("--recall", default=0.95, type=float, help="of the approximate search")
-    parser.add_argument("--graph", type=Path, help="where to keep FAISS' graph for the next run")
+    parser.add_argument("--kind", choices=KINDS, default="hnsw", help="of approximate index")
+    parser.add_argument("--keep", type=Path, help="where to keep FAISS' index for the next run")
     return parser.parse_args()
 
 
@@ -53,50 +58,50 @@ def main() -> None:
     with simsearch.open_index(given.index) as searcher:
         queries = searcher.encoder.encode(texts, prompt="query")
         truth = faiss.knn(queries, vectors, K, metric=faiss.METRIC_INNER_PRODUCT)[1]
-        graph, seconds = hnsw(vectors, given.graph)
+        recipe, parameter = KINDS[given.kind]
+        approximate, seconds = built(recipe, vectors, given.keep)
         half = len(texts) // 2
-        width = tuned(graph, queries[:half], truth[:half], given.recall)
-        recall = recall_of(graph, queries[half:], truth[half:])
+        width = tuned(approximate, parameter, queries[:half], truth[:half], given.recall)
+        recall = recall_of(approximate, queries[half:], truth[half:])
         print("\n".join(f"- {line}" for line in machine({})))
         print(f"- {len(vectors):,} vectors of {vectors.shape[1]}; {half} queries of other texts")
-        built = f"built in {seconds:.0f} s" if seconds else "built before"
-        print(f"- approximate: HNSW16, float16, efSearch {width}, {built}")
+        print(f"- approximate: {recipe}, {parameter} {width}, built in {seconds:.0f} s")
         print(f"- its recall@{K} on queries that it was not tuned on: {recall:.3f}\n")
-        one_by_one(texts[half:], searcher, graph)
+        one_by_one(texts[half:], searcher, approximate)
 
 
-def hnsw(vectors: Vectors, kept: Path | None) -> tuple[Any, float]:
-    """FAISS' graph, and the seconds that building it took."""
+def built(recipe: str, vectors: Vectors, kept: Path | None) -> tuple[Any, float]:
+    """FAISS' index, and the seconds that building it took (0 if it was kept)."""
     if kept is not None and kept.is_file():
         return faiss.read_index(str(kept)), 0.0
-    progress("building the graph")
+    progress(f"building {recipe}")
     begin = time.perf_counter()
-    graph = faiss.index_factory(vectors.shape[1], "HNSW16,SQfp16", faiss.METRIC_INNER_PRODUCT)
-    graph.train(vectors[:1000])
-    graph.add(vectors)
+    index = faiss.index_factory(vectors.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:: -(-len(vectors) // TRAINED_ON)])
+    index.add(vectors)
     seconds = time.perf_counter() - begin
     if kept is not None:
-        faiss.write_index(graph, str(kept))
-    return graph, seconds
+        faiss.write_index(index, str(kept))
+    return index, seconds
 
 
-def tuned(graph: Any, queries: Vectors, truth: Any, wanted: float) -> int:
+def tuned(index: Any, parameter: str, queries: Vectors, truth: Any, wanted: float) -> int:
     """Set the least width that reaches the recall, or the greatest."""
     for width in WIDTHS:
-        graph.hnsw.efSearch = width
-        if recall_of(graph, queries, truth) >= wanted + 0.005:  # to hold on others as well
+        faiss.ParameterSpace().set_index_parameter(index, parameter, width)
+        if recall_of(index, queries, truth) >= wanted + 0.005:  # to hold on others as well
             break
     return width
 
 
-def recall_of(graph: Any, queries: Vectors, truth: Any) -> float:
+def recall_of(index: Any, queries: Vectors, truth: Any) -> float:
     """Share of the true nearest that are found."""
-    found = graph.search(queries, K)[1]
+    found = index.search(queries, K)[1]
     pairs = zip(found, truth, strict=True)
     return float(np.mean([len(np.intersect1d(a, b)) / K for a, b in pairs]))
 
 
-def one_by_one(texts: Sequence[str], searcher: Any, graph: Any) -> None:
+def one_by_one(texts: Sequence[str], searcher: Any, approximate: Any) -> None:
     """Time every query alone, in all ways in turn."""
 
     def vector(text: str) -> Vectors:
@@ -105,7 +110,7 @@ def one_by_one(texts: Sequence[str], searcher: Any, graph: Any) -> None:
 
     ways: dict[str, Callable[[str], Any]] = {
         "encode": vector,
-        "encode, approximate search": lambda text: graph.search(vector(text), K),
+        "encode, approximate search": lambda text: approximate.search(vector(text), K),
         "encode, exact search, documents": lambda text: searcher.query(text, K),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}

@@ -16,7 +16,7 @@ from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision, RuntimeName
 from simsearch.encoder import Prompt, Vectors
 from simsearch.pooling import token_head
-from simsearch.runtime import Ids, Runtime, open_runtime
+from simsearch.runtime import Ids, Runtime, observed_ranges, open_runtime
 from simsearch.tokenizer import TokenBatch, Tokenizer
 from simsearch.weights import WeightHashes
 
@@ -120,7 +120,9 @@ class Backbone:
             if heads not in self._opened:
                 # The reference for order-blindness promises equal vectors to 1e-6, which bfloat16
                 # cannot hold, and it has no matrix product that bfloat16 could speed up.
-                apart = self.precision != "float32" and _STATIC in heads
+                # TensorFlow computes it in float32 anyway.
+                rounded = self.runtime == "openvino" and self.precision != "float32"
+                apart = rounded and _STATIC in heads
                 groups = ((_STATIC,), tuple(h for h in heads if h != _STATIC))
                 self._opened[heads] = [
                     (self._open(group, "float32" if group == (_STATIC,) else None), group)
@@ -155,7 +157,6 @@ class Backbone:
         self, texts: Sequence[str], progress: Progress | None = None
     ) -> list[Ranges]:
         """What ``Calibration.ranges`` holds, from these texts as documents."""
-        from simsearch.runtime.openvino import observed_ranges  # OpenVINO: costs a second
 
         def tokenize(block: Sequence[str]) -> TokenBatch:
             return self.tokenized(block, "document")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +43,18 @@ def batches(
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     blocks = [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
     tokenized = ((block, tokenize([texts[i] for i in block])) for block in blocks)
+    left: list[_Tokenized] = []
     for block, tokens in _ahead(tokenized) if len(blocks) > 1 else tokenized:
-        yield from _cut(block, tokens, rows)
+        left += map(_Tokenized, block, tokens.ids, tokens.cut)
+        left.sort(key=lambda text: -len(text.ids))
+        # what does not fill a batch waits for more: each odd size costs a runtime time and memory
+        while left and len(left) >= (count := rows(len(left[0].ids))):
+            yield _batch(left[:count])
+            del left[:count]
+    while left:
+        count = rows(len(left[0].ids))
+        yield _batch(left[:count])
+        del left[:count]
 
 
 def padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
@@ -55,19 +65,19 @@ def padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
     return batch
 
 
-def _cut(block: Sequence[int], tokens: TokenBatch, rows: Callable[[int], int]) -> Iterator[Batch]:
-    ids = tokens.ids
-    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    start = 0
-    while start < len(order):
-        chosen = order[start : start + rows(len(ids[order[start]]))]
-        yield Batch(
-            rows=[block[i] for i in chosen],
-            ids=padded([ids[i] for i in chosen]),
-            lengths=[len(ids[i]) for i in chosen],
-            cut=[tokens.cut[i] for i in chosen],
-        )
-        start += len(chosen)
+class _Tokenized(NamedTuple):
+    row: int
+    ids: list[int]
+    cut: bool
+
+
+def _batch(texts: Sequence[_Tokenized]) -> Batch:
+    return Batch(
+        rows=[text.row for text in texts],
+        ids=padded([text.ids for text in texts]),
+        lengths=[len(text.ids) for text in texts],
+        cut=[text.cut for text in texts],
+    )
 
 
 def _ahead(items: Iterable[_Item]) -> Iterator[_Item]:

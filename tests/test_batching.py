@@ -64,6 +64,14 @@ def test_a_block_is_tokenized_while_the_one_before_is_used(monkeypatch) -> None:
     assert [batch.rows for batch in made] == [[2, 3], [4, 5]]
 
 
+def test_only_the_last_batch_is_not_full(monkeypatch) -> None:
+    monkeypatch.setattr(batching, "_BLOCK", 7)
+    texts = ["a" * (1 + i % 5) for i in range(100)]
+    *full, last = batches(texts, by_character, rows_of)
+    assert all(len(batch.rows) == rows_of(batch.ids.shape[1]) for batch in full)
+    assert len(last.rows) < rows_of(last.ids.shape[1])
+
+
 def test_an_error_in_tokenizing_ahead_arrives(monkeypatch) -> None:
     monkeypatch.setattr(batching, "_BLOCK", 1)
 

@@ -8,7 +8,7 @@ from typing import Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.calibration import Calibration
+from simsearch.calibration import Calibration, Ranges
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import Precision, RuntimeName
 from simsearch.encoder import Vectors
@@ -83,3 +83,12 @@ def _check_int8(name: RuntimeName, hashes: WeightHashes, calibration: Calibratio
             f"{calibration.weights[:16]}…, these have {hashes.backbone[:16]}…); make one for this "
             "model with `simsearch calibrate`"
         )
+
+
+def observed_ranges(
+    checkpoint: Checkpoint, hashes: WeightHashes, batches: Iterable[Ids]
+) -> list[Ranges]:
+    """What ``Calibration.ranges`` holds, from these batches."""
+    from simsearch.runtime.openvino import observed_ranges as observe
+
+    return observe(checkpoint, hashes, batches)

@@ -36,6 +36,9 @@ _PADDED_PRODUCTS = 128e6
 # To compile takes as long as some dozens of batches, and a stream a core saves a tenth of them or
 # more; fewer batches are run one after the other, each by all cores.
 _MANY_BATCHES = 16
+# OpenVINO keeps some eight things, a megabyte in all, for each shape that it has met; by default
+# 5,000 of them, which takes a long run hundreds of megabytes.
+_SHAPES_CACHE = 1000
 # The compiled graph of an encoder is kept in the cache, for the next process to begin at once; that
 # of a benchmark of many poolings, which is seldom asked for again, is not.
 _KEPT_HEADS = 2
@@ -139,7 +142,8 @@ class OpenVinoRuntime:
     def _hints(self, **hints: str | int) -> dict[str, str | int]:
         if self._threads is not None:
             hints["INFERENCE_NUM_THREADS"] = self._threads
-        return {**hints, "INFERENCE_PRECISION_HINT": self._float}
+        hints["INFERENCE_PRECISION_HINT"] = self._float
+        return {**hints, "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_CACHE}
 
 
 def observed_ranges(
