@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +34,7 @@ from simsearch.corpus import Row
 from simsearch.errors import CorpusError, CorruptIndexError, StoreError, UnfinishedIndexError
 from simsearch.records import Document, Span
 from simsearch.store import IndexWriter, Passage, StoredIndex
+from simsearch.store.database import open_database
 
 PLAN = plan_of(ENCODER, chunk=(6, 3))
 # "aa bb cc" is cut between words, and "abcabcab", a word of more than 6 characters, anywhere
@@ -48,7 +48,7 @@ def documents() -> list[Row]:
 
 
 def table(database: Path, name: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(open_database(database, "rw")) as connection:
         return connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
 
 
@@ -418,7 +418,7 @@ class TestFormat1:
     """What an earlier version made is ours, cannot be read, and can be replaced."""
 
     MESSAGE = (
-        "made by an earlier version.*format 1.*reads format 2; build the index again with --rep"
+        "made by an earlier version.*format 1.*reads format 3; build the index again with --rep"
     )
 
     def test_finished_index_is_refused_and_can_be_replaced(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("tensorflow", "bert4keras", "tf_keras", "keras", "openvino", "faiss", "sqlite3", "numpy")
+HEAVY = ("tensorflow", "bert4keras", "tf_keras", "keras", "openvino", "faiss", "apsw", "numpy")
 # --help answers at once; pydantic, rich and yaml alone would double its time
 SLOW = (*HEAVY, "pydantic", "rich", "yaml", "tokenizers")
 

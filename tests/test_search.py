@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from simsearch.errors import EncoderMismatchError, SettingsError
 from simsearch.records import Hit
 from simsearch.search import Searcher
 from simsearch.store import BuildPlan, IndexWriter, StoredIndex
+from simsearch.store.database import open_database
 
 ENCODER = ToyEncoder()
 
@@ -71,7 +71,7 @@ def searcher(index: Path) -> Iterable[Searcher]:
 
 
 def delete(index: Path, *rows: int) -> None:
-    with closing(sqlite3.connect(index / "index.sqlite")) as connection, connection:
+    with closing(open_database(index / "index.sqlite", "rw")) as connection:
         connection.executemany("INSERT INTO tombstones VALUES (?)", [(row,) for row in rows])
 
 

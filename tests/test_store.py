@@ -31,7 +31,8 @@ from simsearch.errors import (
     UnfinishedIndexError,
 )
 from simsearch.records import Document
-from simsearch.store import BuildPlan, IndexWriter, Passage, Spans, StoredIndex
+from simsearch.store import BuildPlan, IndexWriter, Passage, Spans, StoredIndex, database
+from simsearch.store.database import open_database
 from simsearch.store.meta import Meta
 
 CORPUS = Path("语 料.txt")
@@ -130,7 +131,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def change(database: Path, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(database)) as connection, connection:
+    with closing(open_database(database, "rw")) as connection:
         connection.execute(statement, values)
 
 
@@ -309,8 +310,8 @@ class TestIds:
         with IndexWriter.open(folder, PLAN, replace=False) as writer:
             report = writer.ingest(rows_of(["a"] * 20_000), on_error="stop")
         assert report.documents == 20_000
-        with closing(sqlite3.connect(folder / "building.sqlite")) as connection:
-            (last,) = connection.execute("SELECT id FROM documents WHERE number = 19999").fetchone()
+        with closing(open_database(folder / "building.sqlite", "ro")) as connection:
+            ((last,),) = connection.execute("SELECT id FROM documents WHERE number = 19999")
         assert last == f"{content_id('a')}-20000"
 
     def test_own_id_twice_names_both_places(self, folder: Path) -> None:
@@ -580,7 +581,7 @@ import test_store
 def watch(step):
     def hook(event, arguments):
         nonlocal step
-        if event in ("open", "os.rename", "os.remove", "os.mkdir", "sqlite3.connect"):
+        if event in ("open", "os.rename", "os.remove", "os.mkdir"):
             step -= 1
             if step == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -669,8 +670,9 @@ while status != 0:
     ) -> None:
         interrupted_build(folder, 1, rows=rows_of(TEXTS * 2000))
         code = (
-            "import os, signal, sqlite3, sys\n"
-            "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+            "import os, signal, sys; from pathlib import Path\n"
+            "from simsearch.store.database import open_database\n"
+            "connection = open_database(Path(sys.argv[1]), 'rw')\n"
             "connection.execute('PRAGMA cache_size = 1')\n"  # so that pages are written before
             "connection.execute('BEGIN')\n"
             "connection.execute('UPDATE documents SET text = text || text')\n"
@@ -781,8 +783,8 @@ class TestDamage:
                 stored.ids([3, 4])
 
     def test_newer_format_names_both_and_says_upgrade(self, index: Path) -> None:
-        change(index / "index.sqlite", "PRAGMA user_version = 3")
-        self.refused(index, "made by a later version.*format 3.*reads format 2; upgrade")
+        change(index / "index.sqlite", "PRAGMA user_version = 4")
+        self.refused(index, "made by a later version.*format 4.*reads format 3; upgrade")
 
     def test_format_that_never_was(self, index: Path) -> None:
         change(index / "index.sqlite", "PRAGMA user_version = 0")
@@ -805,8 +807,9 @@ class TestDamage:
     def test_database_of_another_program_is_never_touched(
         self, tmp_path: Path, replace: bool
     ) -> None:
-        change(tmp_path / "index.sqlite", "PRAGMA journal_mode = WAL")
-        change(tmp_path / "index.sqlite", "CREATE TABLE theirs (x)")
+        with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE theirs (x)")
         content = (tmp_path / "index.sqlite").read_bytes()
         self.refused(tmp_path, "not an SQLite database made by simsearch")
         with pytest.raises(CorruptIndexError, match="never touched"):
@@ -853,11 +856,9 @@ class TestDamage:
     def test_locked_database_is_busy_not_corrupt(
         self, index: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with closing(sqlite3.connect(index / "index.sqlite", isolation_level=None)) as other:
+        monkeypatch.setattr(database, "_WAIT", 0)
+        with closing(open_database(index / "index.sqlite", "rw")) as other:
             other.execute("BEGIN EXCLUSIVE")
-            connect = sqlite3.connect
-            # without this SQLite would wait its usual five seconds
-            monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, timeout=0, **k))
             with pytest.raises(IndexBusyError, match="written by another process"):
                 StoredIndex.open(index)
 
@@ -875,7 +876,7 @@ class TestDamage:
 
     def test_row_hash_is_the_documented_one(self, folder: Path) -> None:
         build(folder, [Row(CORPUS, 1, "x", "你", {"b": 1, "a": None})])
-        with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        with closing(open_database(folder / "index.sqlite", "ro")) as connection:
             (stored,) = connection.execute("SELECT hash FROM documents").fetchone()
         written = b'["x","\\u4f60",{"a":null,"b":1}]'
         assert stored == hashlib.sha256(written).digest()[:16]

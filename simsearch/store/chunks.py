@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.index.background import Rows
 from simsearch.records import Document, Span
-from simsearch.store.database import damaged, sqlite_errors
+from simsearch.store.database import damaged, sqlite_errors, stream
 from simsearch.store.documents import count_documents, read_document
 
 Spans = Callable[[Sequence[str]], list[list[Span]]]
@@ -60,7 +61,7 @@ class Passage:
         return self.document.text if self.span is None else self.document.text[slice(*self.span)]
 
 
-def insert_chunks(connection: sqlite3.Connection, spans: Spans) -> None:
+def insert_chunks(connection: apsw.Connection, spans: Spans) -> None:
     """Cut every document, number the chunks from 0 and insert them, in the caller's transaction.
 
     Memory doesn't grow with the corpus. Raises ValueError for spans that don't cover a text.
@@ -76,12 +77,12 @@ def insert_chunks(connection: sqlite3.Connection, spans: Spans) -> None:
         row += len(records)
 
 
-def _batches(connection: sqlite3.Connection) -> Iterator[tuple[list[int], list[str]]]:
+def _batches(connection: apsw.Connection) -> Iterator[tuple[list[int], list[str]]]:
     """The numbers and texts of all documents, a bounded amount of them at a time."""
     numbers: list[int] = []
     texts: list[str] = []
     characters = 0
-    for number, text in connection.execute("SELECT number, text FROM documents ORDER BY number"):
+    for number, text in stream(connection, "SELECT number, text FROM documents ORDER BY number"):
         numbers.append(number)
         texts.append(text)
         characters += len(text)
@@ -100,7 +101,7 @@ def _check_spans(text: str, spans: Sequence[Span]) -> None:
         raise ValueError(f"the spans {spans} do not cover a text of {len(text)} characters")
 
 
-def read_chunks(connection: sqlite3.Connection, path: Path, *, chunked: bool) -> Chunks:
+def read_chunks(connection: apsw.Connection, path: Path, *, chunked: bool) -> Chunks:
     """What the vectors of this database stand for.
 
     CorruptIndexError unless the documents are numbered without gap and, if ``chunked``, the rows of
@@ -109,8 +110,8 @@ def read_chunks(connection: sqlite3.Connection, path: Path, *, chunked: bool) ->
     """
     documents = count_documents(connection, path)
     with sqlite_errors(path):
-        records = connection.execute("SELECT row, document, start, stop FROM chunks ORDER BY row")
-        table = _table(records, path)
+        chunks = stream(connection, "SELECT row, document, start, stop FROM chunks ORDER BY row")
+        table = _table(chunks, path)
     if not chunked:
         if len(table):
             raise damaged(path, "it has chunks, though it was built without")
@@ -138,10 +139,10 @@ def _ascends(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     return np.diff(values, prepend=values[:1]) > 0
 
 
-def _table(records: sqlite3.Cursor, path: Path) -> npt.NDArray[np.int64]:
+def _table(records: Iterator[tuple[Any, ...]], path: Path) -> npt.NDArray[np.int64]:
     """The records, int64 (n, 4). CorruptIndexError for a value that is no integer."""
     blocks = [np.empty((0, 4), np.int64)]
-    while block := records.fetchmany(_RECORDS_AT_ONCE):
+    while block := list(itertools.islice(records, _RECORDS_AT_ONCE)):
         values = np.array(block)
         if values.dtype.kind != "i":
             raise damaged(path, "a number in its table chunks is not of the right type")
@@ -150,7 +151,7 @@ def _table(records: sqlite3.Cursor, path: Path) -> npt.NDArray[np.int64]:
 
 
 def read_passages(
-    connection: sqlite3.Connection, path: Path, chunks: Chunks, rows: Iterable[int]
+    connection: apsw.Connection, path: Path, chunks: Chunks, rows: Iterable[int]
 ) -> Iterator[Passage]:
     """What the vectors with these row numbers stand for, in this order.
 

@@ -1,17 +1,29 @@
-"""SQLite: how a database of an index is opened, what tables it has, and what its errors mean."""
+"""SQLite: how a database of an index is opened, what tables it has, and what its errors mean.
+
+Each page of a database carries a checksum, written and checked by SQLite's checksum VFS
+(sqlite.org/cksumvfs.html): a byte that changes on the disk is an error where it is read, never an
+answer.
+"""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
+
+import apsw
+import apsw.sqlite_extra
 
 from simsearch.errors import CorruptIndexError, IndexBusyError, StoreError
 
 APPLICATION_ID = 0x53534958  # "SSIX", in the file's header: made by simsearch
-FORMAT = 2  # the header's user_version; a program reads its own and refuses others
+FORMAT = 3  # the header's user_version; a program reads its own and refuses others
+
+_CHECKSUM = 8  # bytes that each page reserves for it; the VFS takes no other number
+_VFS = "cksmvfs"
+_WAIT = 10_000  # milliseconds for others' locks: a commit, or a reader's search
 
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -28,10 +40,10 @@ _SCHEMA = (
 _CACHE_KIB = 65_536  # ids come in random order; with SQLite's own 2 MB, inserting them is slow
 
 
-def create_database(path: Path) -> sqlite3.Connection:
+def create_database(path: Path) -> apsw.Connection:
     """A new database with empty tables."""
     with sqlite_errors(path):
-        connection = _connect(path, "rwc")
+        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         with sqlite_errors(path), transaction(connection):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -44,7 +56,7 @@ def create_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_database(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+def open_database(path: Path, mode: Literal["ro", "rw"]) -> apsw.Connection:
     """Open a database of ours. With "ro" nothing is ever written, not even beside it.
 
     With "rw" SQLite first rolls back what a killed process left half done. Raises
@@ -57,12 +69,17 @@ def open_database(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
             "never touched; give the folder of an index, or move this file away"
         )
     with sqlite_errors(path):
-        connection = _connect(path, mode)
+        connection = _connect(
+            path, apsw.SQLITE_OPEN_READONLY if mode == "ro" else apsw.SQLITE_OPEN_READWRITE
+        )
     try:
         with sqlite_errors(path):
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version = connection.pragma("user_version")
         if version != FORMAT:
             raise _other_format(path, version)
+        # without it SQLite would take pages as they are
+        if connection.reserve_bytes() != _CHECKSUM:
+            raise damaged(path, "its pages have no checksums")
     except BaseException:
         connection.close()
         raise
@@ -97,8 +114,30 @@ def made_by_simsearch(path: Path) -> bool:
     return header[:16] == b"SQLite format 3\0" and header[68:72] == application_id
 
 
+def records(
+    connection: apsw.Connection, statement: str, values: tuple[object, ...] = ()
+) -> list[tuple[Any, ...]]:
+    """Everything that a statement answers."""
+    return list(stream(connection, statement, values))
+
+
+def record(
+    connection: apsw.Connection, statement: str, values: tuple[object, ...] = ()
+) -> tuple[Any, ...] | None:
+    """The first record that a statement answers, if there is one."""
+    return next(stream(connection, statement, values), None)
+
+
+def stream(
+    connection: apsw.Connection, statement: str, values: tuple[object, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """What a statement answers, one record at a time."""
+    found: Iterator[tuple[Any, ...]] = connection.execute(statement, cast(Any, values))
+    return found
+
+
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: apsw.Connection) -> Iterator[None]:
     """All or nothing; durable when the block ends."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -115,25 +154,42 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about ``path`` into ours. Misuse of the module stays our own mistake."""
     try:
         yield
-    except sqlite3.ProgrammingError:
+    except _OUR_MISTAKES:
         raise
-    except sqlite3.DatabaseError as error:
+    except apsw.Error as error:
         raise _translated(path, error) from error
 
 
-def _translated(path: Path, error: sqlite3.DatabaseError) -> StoreError:
-    # by message: Python 3.10 doesn't give the error code
-    message = str(error)
-    if "locked" in message:
+_OUR_MISTAKES = (
+    apsw.BindingsError,
+    apsw.ConnectionClosedError,
+    apsw.ConstraintError,
+    apsw.CursorClosedError,
+    apsw.MisuseError,
+    apsw.ThreadingViolationError,
+)
+
+
+def _translated(path: Path, error: apsw.Error) -> StoreError:
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return IndexBusyError(f"{path} is being written by another process; try again later")
-    if "disk is full" in message:
+    if isinstance(error, apsw.FullError):
         return StoreError(
             f"{path}: the disk is full; make room and run the same command again, it goes on where "
             "it stopped"
         )
-    if "readonly" in message or "unable to open" in message:
-        return StoreError(f"{path} cannot be opened ({message}); check its permissions")
-    return damaged(path, message)
+    if isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)):
+        return StoreError(f"{path} cannot be opened ({error}); check its permissions")
+    if isinstance(error, apsw.IOError):
+        reason = getattr(error, "extendedresult", None)
+        if reason in (apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC):
+            return StoreError(
+                f"{path} cannot be written ({error}); the disk may be full: make room and run the "
+                "same command again, it goes on where it stopped"
+            )
+        if reason == apsw.SQLITE_IOERR_DATA:
+            return damaged(path, "a page of it was altered, its checksum is wrong")
+    return damaged(path, str(error))
 
 
 def damaged(path: Path, what: str) -> CorruptIndexError:
@@ -149,17 +205,28 @@ def unreadable(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be read ({error.strerror}); check its permissions")
 
 
-def _connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    # isolation_level None: transactions begin where `transaction` says and nowhere else
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, flags: int) -> apsw.Connection:
+    _checksums()
+    name = path.absolute().as_uri()
+    connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI, vfs=_VFS)
     try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        if mode != "ro":
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.set_busy_timeout(_WAIT)
+        connection.pragma("trusted_schema", "OFF")
+        if flags & apsw.SQLITE_OPEN_CREATE:
+            connection.reserve_bytes(reserve=_CHECKSUM)
+        if flags & apsw.SQLITE_OPEN_READWRITE:
+            connection.pragma("journal_mode", "DELETE")
+            connection.pragma("synchronous", "FULL")
+            connection.pragma("cache_size", -_CACHE_KIB)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@cache
+def _checksums() -> None:
+    """Make the checksum VFS known to SQLite, once in a process."""
+    connection = apsw.Connection(":memory:")
+    apsw.sqlite_extra.load(connection, "cksumvfs")
+    connection.close()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import apsw
+
 from simsearch.corpus import Row, RowProblem, content_id
 from simsearch.encoder import canonical_json
 from simsearch.errors import CorpusError
 from simsearch.records import Document
-from simsearch.store.database import damaged, sqlite_errors
+from simsearch.store.database import damaged, record, records, sqlite_errors
 
 PROBLEMS_SHOWN = 20
 
@@ -30,7 +31,7 @@ class IngestReport:
 
 
 def insert_rows(
-    connection: sqlite3.Connection,
+    connection: apsw.Connection,
     rows: Iterable[Row | RowProblem],
     on_error: Literal["stop", "skip"],
 ) -> IngestReport:
@@ -74,7 +75,7 @@ def _refusal(report: IngestReport) -> str:
     )
 
 
-def _insert(connection: sqlite3.Connection, number: int, row: Row) -> RowProblem | None:
+def _insert(connection: apsw.Connection, number: int, row: Row) -> RowProblem | None:
     if row.id is None:
         base = id_ = content_id(row.text)
         while not _inserted(connection, number, id_, row):
@@ -88,65 +89,65 @@ def _insert(connection: sqlite3.Connection, number: int, row: Row) -> RowProblem
     return None
 
 
-def _inserted(connection: sqlite3.Connection, number: int, id_: str, row: Row) -> bool:
+def _inserted(connection: apsw.Connection, number: int, id_: str, row: Row) -> bool:
     """Insert the row under this id, unless the id is taken."""
     metadata = json.dumps(row.metadata, ensure_ascii=False, allow_nan=False)
     digest = _document_hash(Document(id_, row.text, row.metadata))
-    cursor = connection.execute(
+    connection.execute(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (number, id_, row.text, metadata, digest),
     )
-    return cursor.rowcount == 1
+    return connection.changes() == 1
 
 
-def _next_repeat(connection: sqlite3.Connection, base: str) -> int:
+def _next_repeat(connection: apsw.Connection, base: str) -> int:
     """2, 3, ...: counted, not searched for, so that a text may repeat 100,000 times."""
     connection.execute(
         "INSERT INTO repeats VALUES (?, 2) ON CONFLICT (id) DO UPDATE SET count = count + 1",
         (base,),
     )
-    count: int
-    (count,) = connection.execute("SELECT count FROM repeats WHERE id = ?", (base,)).fetchone()
-    return count
+    ((count,),) = records(connection, "SELECT count FROM repeats WHERE id = ?", (base,))
+    return int(count)
 
 
-def _origin(connection: sqlite3.Connection, id_: str) -> tuple[Path, int]:
-    path, line = connection.execute(
-        "SELECT path, line FROM origins JOIN documents USING (number) WHERE id = ?", (id_,)
-    ).fetchone()
+def _origin(connection: apsw.Connection, id_: str) -> tuple[Path, int]:
+    ((path, line),) = records(
+        connection,
+        "SELECT path, line FROM origins JOIN documents USING (number) WHERE id = ?",
+        (id_,),
+    )
     return Path(os.fsdecode(path)), line
 
 
-def count_documents(connection: sqlite3.Connection, path: Path) -> int:
+def count_documents(connection: apsw.Connection, path: Path) -> int:
     """How many documents there are. CorruptIndexError unless they are numbered from 0, all."""
     with sqlite_errors(path):
-        count, first, last = connection.execute(
-            "SELECT count(*), min(number), max(number) FROM documents"
-        ).fetchone()
+        ((count, first, last),) = records(
+            connection, "SELECT count(*), min(number), max(number) FROM documents"
+        )
     if (first, last) != (0, count - 1):
         raise damaged(path, f"it has {count} documents, numbered from {first} to {last}")
-    found: int = count
-    return found
+    return int(count)
 
 
-def read_document(connection: sqlite3.Connection, path: Path, number: int) -> Document:
+def read_document(connection: apsw.Connection, path: Path, number: int) -> Document:
     """The document with this number.
 
     CorruptIndexError if it is missing or isn't what was written (by its hash).
     """
     with sqlite_errors(path):
-        record = connection.execute(
-            "SELECT id, text, metadata, hash FROM documents WHERE number = ?", (number,)
-        ).fetchone()
-    if record is not None:
-        id_, text, metadata, digest = record
+        found = record(
+            connection, "SELECT id, text, metadata, hash FROM documents WHERE number = ?", (number,)
+        )
+    if found is not None:
+        id_, text, metadata, digest = found
         try:
             document = Document(id_, text, json.loads(metadata))
             if _document_hash(document) == digest:
                 return document
         except (TypeError, ValueError):  # altered into something that isn't even JSON
             pass
-    raise damaged(path, f"document {number} {'is missing' if record is None else 'was altered'}")
+    raise damaged(path, f"document {number} {'is missing' if found is None else 'was altered'}")
 
 
 def _document_hash(document: Document) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import apsw
 
 from simsearch.store.database import FORMAT
 from simsearch.store.documents import count_documents
@@ -30,7 +31,7 @@ class Facts:
         return sum(segment.rows for segment in self.segments)
 
 
-def read_facts(connection: sqlite3.Connection, path: Path) -> Facts:
+def read_facts(connection: apsw.Connection, path: Path) -> Facts:
     """Read them. CorruptIndexError for what is missing or isn't what it must be."""
     return Facts(
         meta=load_meta(connection, path),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import fingerprint
-from simsearch.store.database import damaged, sqlite_errors
+from simsearch.store.database import damaged, records, sqlite_errors
 
 Chunk = tuple[int, int]
 """The most tokens of a chunk, and how many of them consecutive chunks share."""
@@ -64,7 +64,7 @@ _JSON_FIELDS = {"identity", "settings", "chunk"}
 _INTEGERS = {"generation", "dim"}
 
 
-def save_meta(connection: sqlite3.Connection, meta: Meta) -> None:
+def save_meta(connection: apsw.Connection, meta: Meta) -> None:
     """Write every field, inside the caller's transaction."""
     values: dict[str, object] = {field.name: getattr(meta, field.name) for field in fields(Meta)}
     for name in _JSON_FIELDS:
@@ -72,13 +72,13 @@ def save_meta(connection: sqlite3.Connection, meta: Meta) -> None:
         plain = dict(value) if isinstance(value, Mapping) else value
         values[name] = json.dumps(plain, ensure_ascii=False)
     values["background"] = meta.background.astype("<f4").tobytes()
-    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", cast(Any, values.items()))
 
 
-def load_meta(connection: sqlite3.Connection, path: Path) -> Meta:
+def load_meta(connection: apsw.Connection, path: Path) -> Meta:
     """Read every field. CorruptIndexError if one is missing, or is not what it must be."""
     with sqlite_errors(path):
-        stored = dict(connection.execute("SELECT key, value FROM meta"))
+        stored = dict(records(connection, "SELECT key, value FROM meta"))
     values = {field.name: _parsed(field.name, stored, path) for field in fields(Meta)}
     meta = Meta(**values)
     if fingerprint(meta.identity) != meta.fingerprint:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import apsw
+
 from simsearch.errors import IndexNotFoundError, StoreError, UnfinishedIndexError
 from simsearch.store.chunks import Passage, read_chunks, read_passages
-from simsearch.store.database import damaged, open_database, sqlite_errors
+from simsearch.store.database import damaged, open_database, record, records, sqlite_errors, stream
 from simsearch.store.folder import BUILDING, INDEX
 from simsearch.store.meta import load_meta
 from simsearch.store.segments import map_segment, read_segments
@@ -28,7 +29,7 @@ class StoredIndex:
     ``index.background.percentile``. The other attributes are those of the build: see ``BuildPlan``.
     """
 
-    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+    def __init__(self, connection: apsw.Connection, folder: Path) -> None:
         """Check and map what ``connection``, to the folder's database, names; see ``open``."""
         path = folder / INDEX
         self.folder = folder
@@ -84,12 +85,12 @@ class StoredIndex:
         found = []
         with self._lock, sqlite_errors(self.folder / INDEX):
             for number in documents:
-                record = self._connection.execute(
-                    "SELECT id FROM documents WHERE number = ?", (int(number),)
-                ).fetchone()
-                if record is None:
+                named = record(
+                    self._connection, "SELECT id FROM documents WHERE number = ?", (int(number),)
+                )
+                if named is None:
                     raise damaged(self.folder / INDEX, f"document {number} is missing")
-                found.append(record[0])
+                found.append(named[0])
         return found
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
@@ -148,10 +149,9 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read_deleted(connection: sqlite3.Connection, path: Path, documents: int) -> frozenset[int]:
+def _read_deleted(connection: apsw.Connection, path: Path, documents: int) -> frozenset[int]:
     with sqlite_errors(path):
-        records = connection.execute("SELECT document FROM tombstones").fetchall()
-    deleted = frozenset(number for (number,) in records)
+        deleted = frozenset(n for (n,) in stream(connection, "SELECT document FROM tombstones"))
     if any(not 0 <= number < documents for number in deleted):
         raise damaged(path, f"a deleted document is not among its {documents} documents")
     return deleted
@@ -179,8 +179,8 @@ def _progress(folder: Path) -> str:
         try:
             done = sum(segment.rows for segment in read_segments(connection, path))
             with sqlite_errors(path):
-                (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-                (chunks,) = connection.execute("SELECT count(*) FROM chunks").fetchone()
+                ((documents,),) = records(connection, "SELECT count(*) FROM documents")
+                ((chunks,),) = records(connection, "SELECT count(*) FROM chunks")
         finally:
             connection.close()
     except StoreError:

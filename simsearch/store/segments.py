@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.store.database import damaged, sqlite_errors, unreadable
+from simsearch.store.database import damaged, records, sqlite_errors, unreadable
 from simsearch.store.folder import is_segment_name, new_segment_name, write_whole
 
 Vectors = npt.NDArray[np.float32]
@@ -39,21 +39,22 @@ def write_segment(folder: Path, first_row: int, vectors: Vectors) -> Segment:
     return Segment(name, first_row, len(vectors), content.nbytes, digest)
 
 
-def insert_segment(connection: sqlite3.Connection, segment: Segment) -> None:
+def insert_segment(connection: apsw.Connection, segment: Segment) -> None:
     """Name the segment in the database, inside the caller's transaction."""
     connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?)", astuple(segment))
 
 
-def read_segments(connection: sqlite3.Connection, path: Path) -> list[Segment]:
+def read_segments(connection: apsw.Connection, path: Path) -> list[Segment]:
     """The segments in row order.
 
     CorruptIndexError where they don't follow each other without gap, or a name isn't a segment's.
     """
     with sqlite_errors(path):
-        records = connection.execute(
-            "SELECT name, first_row, rows, bytes, sha256 FROM segments ORDER BY first_row"
-        ).fetchall()
-    segments = [Segment(*record) for record in records]
+        found = records(
+            connection,
+            "SELECT name, first_row, rows, bytes, sha256 FROM segments ORDER BY first_row",
+        )
+    segments = [Segment(*record) for record in found]
     row = 0
     for segment in segments:
         numbers = all(isinstance(n, int) for n in (segment.first_row, segment.rows, segment.bytes))

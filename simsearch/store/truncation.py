@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.store.database import damaged, sqlite_errors
+import apsw
+
+from simsearch.store.database import damaged, records, sqlite_errors
 from simsearch.store.documents import PROBLEMS_SHOWN
 
 
@@ -18,7 +19,7 @@ class Truncation:
     first: tuple[tuple[str, int], ...]
 
 
-def insert_truncated(connection: sqlite3.Connection, number: int, tokens: int) -> None:
+def insert_truncated(connection: apsw.Connection, number: int, tokens: int) -> None:
     """Note that a text of this document was cut, and its tokens, in the caller's transaction.
 
     Of several such chunks of one document the longest counts.
@@ -30,25 +31,26 @@ def insert_truncated(connection: sqlite3.Connection, number: int, tokens: int) -
     )
 
 
-def read_truncated(connection: sqlite3.Connection, path: Path, documents: int) -> frozenset[int]:
+def read_truncated(connection: apsw.Connection, path: Path, documents: int) -> frozenset[int]:
     """The numbers of the documents that were cut.
 
     CorruptIndexError for one that isn't among the ``documents``, or tokens that are no number.
     """
     with sqlite_errors(path):
-        records = connection.execute("SELECT document, tokens FROM truncated").fetchall()
-    if not all(0 <= number < documents and isinstance(count, int) for number, count in records):
+        found = records(connection, "SELECT document, tokens FROM truncated")
+    if not all(0 <= number < documents and isinstance(count, int) for number, count in found):
         raise damaged(path, f"its table truncated is wrong about one of the {documents} documents")
-    return frozenset(number for number, _ in records)
+    return frozenset(number for number, _ in found)
 
 
-def read_truncation(connection: sqlite3.Connection, path: Path) -> Truncation:
+def read_truncation(connection: apsw.Connection, path: Path) -> Truncation:
     """The summary, for a report."""
     with sqlite_errors(path):
-        (count,) = connection.execute("SELECT count(*) FROM truncated").fetchone()
-        first = connection.execute(
+        ((count,),) = records(connection, "SELECT count(*) FROM truncated")
+        first = records(
+            connection,
             "SELECT id, tokens FROM truncated JOIN documents ON number = document"
             " ORDER BY document LIMIT ?",
             (PROBLEMS_SHOWN,),
-        ).fetchall()
-    return Truncation(count, tuple(first))
+        )
+    return Truncation(count, tuple((id_, tokens) for id_, tokens in first))
