@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from simsearch.config import EncoderSettings
     from simsearch.encoder import Encoder
     from simsearch.errors import SimsearchError
-    from simsearch.pipeline import BuildReport, Sweep, benchmark, build, open_index, read_tasks
+    from simsearch.pipeline import (
+        AddReport,
+        BuildReport,
+        DeleteReport,
+        Sweep,
+        add,
+        benchmark,
+        build,
+        delete,
+        open_index,
+        read_tasks,
+    )
     from simsearch.records import Document, Hit
     from simsearch.search import Searcher
     from simsearch.sentence_encoder import SentenceEncoder
@@ -32,8 +43,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AddReport": "pipeline",
     "BuildReport": "pipeline",
     "Calibration": "calibration",
+    "DeleteReport": "pipeline",
     "Document": "records",
     "Encoder": "encoder",
     "EncoderSettings": "config",
@@ -43,15 +56,19 @@ _HOMES = {
     "SimsearchError": "errors",
     "Sweep": "pipeline",
     "Whitening": "whitening",
+    "add": "pipeline",
     "benchmark": "pipeline",
     "build": "pipeline",
+    "delete": "pipeline",
     "open_index": "pipeline",
     "read_tasks": "pipeline",
 }
 
 __all__ = [
+    "AddReport",
     "BuildReport",
     "Calibration",
+    "DeleteReport",
     "Document",
     "Encoder",
     "EncoderSettings",
@@ -61,8 +78,10 @@ __all__ = [
     "SimsearchError",
     "Sweep",
     "Whitening",
+    "add",
     "benchmark",
     "build",
+    "delete",
     "open_index",
     "read_tasks",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from types import TracebackType
 from typing import Any
@@ -12,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import Encoder, Vectors
-from simsearch.errors import EncoderMismatchError, SettingsError
+from simsearch.errors import SettingsError
 from simsearch.index.background import Rows, percentile
 from simsearch.index.faiss import FlatIndex
 from simsearch.records import Hit
-from simsearch.store import StoredIndex, differing_fields
+from simsearch.store import StoredIndex, check_encoder
 
 Found = tuple[Rows, npt.NDArray[np.float64]]
 """Rows of different documents and their scores, best first."""
@@ -34,18 +35,26 @@ class Searcher:
     """
 
     def __init__(self, encoder: Encoder, stored: StoredIndex) -> None:
-        if encoder.fingerprint != stored.fingerprint:
-            fields = differing_fields(stored.identity, encoder.identity)
-            raise EncoderMismatchError(
-                f"{stored.folder} was built with another encoder:"
-                + "".join(f"\n  {field}" for field in fields)
-                + "\nOpen it with that encoder, or build it anew with --replace"
-            )
         self.encoder = encoder
         self._stored = stored
+        self._attach()
+
+    def _attach(self) -> None:
+        """Search what the stored index holds now."""
+        stored = self._stored
+        check_encoder(stored, self.encoder)
         self._index = FlatIndex(stored.segments)
         self._documents = stored.chunks.documents
         self._deleted = np.array(sorted(stored.deleted), np.int64)
+        self._generation = stored.generation
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One state of the index, the latest, for as long as the block lasts."""
+        with self._stored.reading():
+            if self._stored.generation != self._generation:
+                self._attach()
+            yield
 
     def query(self, text: str, k: int = 10, threshold: float | None = None) -> list[Hit]:
         """The answer to one text: ``search([text], k, threshold)[0]``."""
@@ -58,8 +67,9 @@ class Searcher:
 
         A document that was cut into chunks counts by the best of them (of equal ones the first).
         Fewer where the corpus is smaller, or where scores are below ``threshold``; none for an
-        empty text. Raises SettingsError for a ``k`` that is no positive integer, for a
-        ``threshold`` that is no number, and if ``texts`` is a single string.
+        empty text. What any process has committed to the index before is found. Raises
+        SettingsError for a ``k`` that is no positive integer, for a ``threshold`` that is no
+        number, and if ``texts`` is a single string.
         """
         if isinstance(texts, str):
             raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
@@ -68,13 +78,15 @@ class Searcher:
         answers: list[list[Hit]] = [[] for _ in texts]
         if asked:
             vectors = self.encoder.encode([texts[i] for i in asked], prompt="query")
-            for i, found in zip(asked, self._nearest(vectors, k), strict=True):
-                answers[i] = self._hits(found, k, threshold)
+            with self._reading():
+                for i, found in zip(asked, self._nearest(vectors, k), strict=True):
+                    answers[i] = self._hits(found, k, threshold)
         return answers
 
     def info(self) -> dict[str, Any]:
         """The facts about the index: see ``StoredIndex.info``."""
-        return self._stored.info()
+        with self._reading():
+            return self._stored.info()
 
     def _nearest(self, vectors: Vectors, k: int) -> list[Found]:
         """For each vector the best k live documents, and all that tie with the last of them.
@@ -83,7 +95,7 @@ class Searcher:
         """
         found: dict[int, Found] = {}
         lacking = list(range(len(vectors)))
-        average = -(-self._index.total // self._stored.chunks.count)
+        average = -(-self._index.total // max(1, self._stored.chunks.count))
         wanted = k * min(average, _MOST_ROWS_PER_DOCUMENT)
         while lacking:
             answers = self._index.search(vectors[lacking], wanted)

@@ -720,7 +720,7 @@ BAD = {
     "build below a file": Bad(f"{B} c.txt --index f/i", "Not a directory", {"f": "x"}),
     "build over another index": Bad(
         f"{B} c.txt --index index",
-        "Build anew with --replace, or give another --index DIR; `simsearch add`",
+        "Build anew with --replace, give another --index DIR, or put more documents into",
     ),
     "build over a foreign database": Bad(
         f"{B} c.txt --index index --replace",
@@ -733,7 +733,7 @@ BAD = {
         "query index a", "it was altered, its SHA-256 is not", {"index/vectors-*.f32": flipped}
     ),
     "query a cut segment": Bad(
-        "query index a", "it has 287 bytes, not the 288", {"index/vectors-*": lambda b: b[:-1]}
+        "query index a", "it has 311 bytes, not the 312", {"index/vectors-*": lambda b: b[:-1]}
     ),
     "query a missing segment": Bad(
         "query index a", ".f32 is damaged: it is missing", {"index/vectors-*.f32": None}

@@ -7,7 +7,7 @@ mistyped option answer at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +94,16 @@ def build(
         click.echo(printable(line), err=True)
 
 
-def _row_messages(report: BuildReport) -> Iterator[str]:
-    for problem in report.problems:
+def row_problems(problems: Sequence[str], skipped: int) -> Iterator[str]:
+    """What is said of rows that could not be used, the first of which are named."""
+    for problem in problems:
         yield f"skipped {problem}"
-    if report.skipped > len(report.problems):
-        yield f"… and {report.skipped - len(report.problems):,} more"
+    if skipped > len(problems):
+        yield f"… and {skipped - len(problems):,} more"
+
+
+def _row_messages(report: BuildReport) -> Iterator[str]:
+    yield from row_problems(report.problems, report.skipped)
     if report.changed:
         for id_, tokens in report.truncated_documents:
             yield f"cut {id_}: {tokens:,} tokens, the encoder takes {report.max_length:,}"
@@ -157,7 +162,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
     with loading(options["model"]):
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:
-        for texts in [list(text)] if text else _batches(_stdin_lines()):
+        for texts in [list(text)] if text else _batches(stdin_lines()):
             answers = searcher.search(texts, settings.query.k, settings.query.threshold)
             for asked, hits in zip(texts, answers, strict=True):
                 if as_json:
@@ -167,7 +172,8 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
         print_truncation(searcher.encoder.truncated)
 
 
-def _stdin_lines() -> Iterator[str]:
+def stdin_lines() -> Iterator[str]:
+    """The lines of stdin; CorpusError for one that is no UTF-8."""
     for number, line, reason in stream_lines(sys.stdin.buffer, "stdin"):
         if reason is not None:
             raise CorpusError(f"stdin, line {number}: {reason}")

@@ -12,10 +12,12 @@ Rows = npt.NDArray[np.int64]
 
 # Pairs scored at a time: bounds the float64 copies (13 MB at dimension 768).
 SCORED_AT_ONCE = 1024
+PAIRS = 10_000
+"""How many pairs are drawn."""
 
 
 def sample_pair_scores(
-    segments: Sequence[Vectors], documents: Rows, *, pairs: int = 10_000, seed: int = 0
+    segments: Sequence[Vectors], documents: Rows, *, pairs: int = PAIRS, seed: int = 0
 ) -> Vectors:
     """Cosines of random pairs of rows of different documents, float32 (pairs,), ascending.
 

@@ -2,6 +2,7 @@
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
+from simsearch.pipeline.changing import AddReport, DeleteReport, add, delete
 from simsearch.pipeline.encoding import (
     corpus_texts,
     encode_file,
@@ -18,14 +19,18 @@ from simsearch.pipeline.progress import OnProgress
 from simsearch.pipeline.reporting import check_report_folder, write_report
 
 __all__ = [
+    "AddReport",
     "BuildReport",
+    "DeleteReport",
     "OnProgress",
     "Sweep",
+    "add",
     "benchmark",
     "build",
     "check_report_folder",
     "corpus_texts",
     "default_index",
+    "delete",
     "encode_file",
     "fit_calibration",
     "fit_whitening",

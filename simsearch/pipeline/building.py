@@ -86,7 +86,7 @@ def build(
         changed = not writer.finished
         if changed:
             if not writer.ingested:
-                rows, spans = read_corpus(paths, **columns), _spans(settings.chunk, encoder)
+                rows, spans = read_corpus(paths, **columns), chunk_spans(settings.chunk, encoder)
                 report = writer.ingest(rows, on_error=on_error, spans=spans)
                 skipped, problems = report.skipped, report.problems
             resumed = writer.done
@@ -119,7 +119,7 @@ def _check_chunk(chunk: Chunk | None, encoder: Encoder) -> None:
         )
 
 
-def _spans(chunk: Chunk | None, encoder: Encoder) -> Spans | None:
+def chunk_spans(chunk: Chunk | None, encoder: Encoder) -> Spans | None:
     """What cuts texts into chunks, if they are to be cut."""
     if chunk is None:
         return None
@@ -134,11 +134,11 @@ def _encode_pending(
     for shard in writer.pending_shards():
         before = encoder.truncated
         vectors = encoder.encode(shard.texts, progress=advance)
-        cut = _truncated(encoder, shard.texts) if encoder.truncated > before else {}
+        cut = truncated_texts(encoder, shard.texts) if encoder.truncated > before else {}
         writer.commit(shard, vectors, cut)
 
 
-def _truncated(encoder: Encoder, texts: Sequence[str]) -> dict[int, int]:
+def truncated_texts(encoder: Encoder, texts: Sequence[str]) -> dict[int, int]:
     """The positions of the texts that the encoder cuts, and how many tokens they have."""
     counts = enumerate(encoder.token_counts(texts))
     return {i: tokens for i, tokens in counts if tokens > encoder.max_length}

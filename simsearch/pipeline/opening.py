@@ -48,33 +48,35 @@ def open_index(
     stored = StoredIndex.open(Path(folder))
     try:
         if encoder is None:
-            encoder = _stored_encoder(stored, overrides or {})
+            encoder = index_encoder(stored.folder, stored.settings, overrides or {})
         return Searcher(encoder, stored)
     except BaseException:
         stored.close()
         raise
 
 
-def _stored_encoder(stored: StoredIndex, overrides: Mapping[str, Any]) -> SentenceEncoder:
+def index_encoder(
+    folder: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> SentenceEncoder:
+    """The encoder of an index, by the settings that it keeps and, instead, the ``overrides``."""
     given = {key: value for key, value in overrides.items() if value is not None}
-    kept = dict(stored.settings)
+    kept = dict(settings)
     if "pooling" in given:
         kept["layers"] = None  # they belong to the stored pooling
-    settings = encoder_settings({**kept, **given}, str(stored.folder))
+    wanted = encoder_settings({**kept, **given}, str(folder))
     try:
         # who opens an index has not asked for a download
-        return load_encoder(settings, offline="model" not in given)
+        return load_encoder(wanted, offline="model" not in given)
     except SettingsError as error:
-        if "whitening" in given or not settings.whitening or Path(settings.whitening).is_file():
+        if "whitening" in given or not wanted.whitening or Path(wanted.whitening).is_file():
             raise
         raise SettingsError(
-            f"{error}\n{stored.folder} was built with it; if it has moved, name its place with "
-            "--whitening"
+            f"{error}\n{folder} was built with it; if it has moved, name its place with --whitening"
         ) from None
     except CheckpointError as error:
         if "model" in given:
             raise
         raise CheckpointError(
-            f"{error}\n{stored.folder} was built with that checkpoint; if it has moved, name its "
+            f"{error}\n{folder} was built with that checkpoint; if it has moved, name its "
             "place with --model"
         ) from None

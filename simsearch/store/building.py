@@ -67,7 +67,7 @@ def ingest(
             report = insert_rows(connection, rows, on_error)
             if spans is not None:
                 insert_chunks(connection, spans)
-            save_meta(connection, _first_meta(plan))
+            save_meta(connection, _first_meta(plan, report.documents))
         with disk_errors(building):
             remove_database(building)
             aside.replace(building)
@@ -78,7 +78,7 @@ def ingest(
     return report
 
 
-def _first_meta(plan: BuildPlan) -> Meta:
+def _first_meta(plan: BuildPlan, documents: int) -> Meta:
     return Meta(
         inputs=plan.inputs,
         identity=plan.identity,
@@ -87,6 +87,7 @@ def _first_meta(plan: BuildPlan) -> Meta:
         dim=plan.dim,
         kind="flat",
         generation=0,  # until it is finished
+        numbered=documents,
         created=_now(),
         version=program_version(),
         stage="ingested",
@@ -112,7 +113,8 @@ class Building:
             for segment in self.segments:
                 map_segment(folder, segment, self.meta.dim)
             chunked = self.meta.chunk is not None
-            self.chunks = read_chunks(self._connection, self._path, chunked=chunked)
+            documents = self.meta.numbered
+            self.chunks = read_chunks(self._connection, self._path, documents, chunked=chunked)
             read_truncated(self._connection, self._path, self.chunks.count)
         except BaseException:
             self._connection.close()
@@ -155,7 +157,8 @@ class Building:
         """Put the new index in the place of the old one, at one stroke; this object is closed."""
         if self.done != self.total:
             raise ValueError(f"{self.done} of {self.total} texts have vectors; encode the rest")
-        vectors = [map_segment(self._folder, segment, self.meta.dim) for segment in self.segments]
+        mapped = [map_segment(self._folder, segment, self.meta.dim) for segment in self.segments]
+        vectors = [segment.vectors for segment in mapped]
         meta = replace(
             self.meta,
             generation=generation,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from simsearch.index.background import Rows
 from simsearch.records import Document, Span
 from simsearch.store.database import damaged, sqlite_errors, stream
-from simsearch.store.documents import count_documents, read_document
+from simsearch.store.documents import read_document
 
 Spans = Callable[[Sequence[str]], list[list[Span]]]
 """Where to cut texts: for each its spans in order, from 0 to its end."""
@@ -44,8 +44,8 @@ class Chunks:
 
     @property
     def count(self) -> int:
-        """How many documents there are."""
-        return int(self.documents[-1]) + 1
+        """How many documents there are, those that were deleted included."""
+        return int(self.documents[-1]) + 1 if self.rows else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,24 @@ def insert_chunks(connection: apsw.Connection, spans: Spans) -> None:
     """
     row = 0
     for numbers, texts in _batches(connection):
-        records = []
+        owners: list[int] = []
+        cuts: list[Span] = []
         for number, text, cut in zip(numbers, texts, spans(texts), strict=True):
-            _check_spans(text, cut)
-            records += [(number, start, stop) for start, stop in cut]
-        numbered = ((row + i, *record) for i, record in enumerate(records))
-        connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?)", numbered)
-        row += len(records)
+            check_spans(text, cut)
+            owners.extend([number] * len(cut))
+            cuts.extend(cut)
+        append_chunks(connection, row, owners, cuts)
+        row += len(cuts)
+
+
+def append_chunks(
+    connection: apsw.Connection, row: int, documents: Sequence[int], spans: Sequence[Span]
+) -> None:
+    """Insert chunks, numbered from ``row`` on, in the caller's transaction."""
+    numbered = (
+        (row + i, n, *span) for i, (n, span) in enumerate(zip(documents, spans, strict=True))
+    )
+    connection.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?)", numbered)
 
 
 def _batches(connection: apsw.Connection) -> Iterator[tuple[list[int], list[str]]]:
@@ -93,7 +104,8 @@ def _batches(connection: apsw.Connection) -> Iterator[tuple[list[int], list[str]
         yield numbers, texts
 
 
-def _check_spans(text: str, spans: Sequence[Span]) -> None:
+def check_spans(text: str, spans: Sequence[Span]) -> None:
+    """ValueError for spans that don't cover the text."""
     # begins at 0, ends with the text, and neither the starts nor the stops ever go back
     whole = bool(spans) and spans[0][0] == 0 and spans[-1][1] == len(text)
     ascends = all(a < c and b < d for (a, b), (c, d) in itertools.pairwise(spans))
@@ -101,14 +113,15 @@ def _check_spans(text: str, spans: Sequence[Span]) -> None:
         raise ValueError(f"the spans {spans} do not cover a text of {len(text)} characters")
 
 
-def read_chunks(connection: apsw.Connection, path: Path, *, chunked: bool) -> Chunks:
-    """What the vectors of this database stand for.
+def read_chunks(
+    connection: apsw.Connection, path: Path, documents: int, *, chunked: bool
+) -> Chunks:
+    """What the vectors of this database of so many numbered documents stand for.
 
-    CorruptIndexError unless the documents are numbered without gap and, if ``chunked``, the rows of
-    ``chunks`` are too, and cut each document from its beginning and in order. Where a document ends
-    is checked when it is read.
+    CorruptIndexError unless, if ``chunked``, the rows of ``chunks`` are numbered without gap, and
+    cut each document from its beginning and in order. Where a document ends is checked when it is
+    read.
     """
-    documents = count_documents(connection, path)
     with sqlite_errors(path):
         chunks = stream(connection, "SELECT row, document, start, stop FROM chunks ORDER BY row")
         table = _table(chunks, path)

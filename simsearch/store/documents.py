@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
@@ -16,7 +17,7 @@ from simsearch.corpus import Row, RowProblem, content_id
 from simsearch.encoder import canonical_json
 from simsearch.errors import CorpusError
 from simsearch.records import Document
-from simsearch.store.database import damaged, record, records, sqlite_errors
+from simsearch.store.database import damaged, record, records, sqlite_errors, stream
 
 PROBLEMS_SHOWN = 20
 
@@ -76,11 +77,14 @@ def _refusal(report: IngestReport) -> str:
 
 
 def _insert(connection: apsw.Connection, number: int, row: Row) -> RowProblem | None:
+    def inserted(id_: str) -> bool:
+        return insert_document(connection, number, Document(id_, row.text, row.metadata))
+
     if row.id is None:
         base = id_ = content_id(row.text)
-        while not _inserted(connection, number, id_, row):
+        while not inserted(id_):
             id_ = f"{base}-{_next_repeat(connection, base)}"
-    elif not _inserted(connection, number, row.id, row):
+    elif not inserted(row.id):
         path, line = _origin(connection, row.id)
         return RowProblem(row.path, row.line, f"duplicate id {row.id!r}, first at {path}:{line}")
     # as bytes: a file name need not be valid UTF-8
@@ -89,15 +93,37 @@ def _insert(connection: apsw.Connection, number: int, row: Row) -> RowProblem | 
     return None
 
 
-def _inserted(connection: apsw.Connection, number: int, id_: str, row: Row) -> bool:
-    """Insert the row under this id, unless the id is taken."""
-    metadata = json.dumps(row.metadata, ensure_ascii=False, allow_nan=False)
-    digest = _document_hash(Document(id_, row.text, row.metadata))
+def insert_document(connection: apsw.Connection, number: int, document: Document) -> bool:
+    """Insert a document, in the caller's transaction; if its id is taken, say so and don't."""
+    metadata = _as_json(document)
     connection.execute(
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (number, id_, row.text, metadata, digest),
+        (number, document.id, document.text, metadata, _document_hash(document)),
     )
     return connection.changes() == 1
+
+
+def change_metadata(connection: apsw.Connection, number: int, document: Document) -> None:
+    """Give this document its metadata (id and text are the same), in the caller's transaction."""
+    connection.execute(
+        "UPDATE documents SET metadata = ?, hash = ? WHERE number = ?",
+        (_as_json(document), _document_hash(document), number),
+    )
+
+
+def delete_document(connection: apsw.Connection, path: Path, number: int) -> None:
+    """Take a document out, in the caller's transaction; its number is never given again."""
+    read_document(connection, path, number)
+    connection.execute("DELETE FROM documents WHERE number = ?", (number,))
+    connection.execute("DELETE FROM truncated WHERE document = ?", (number,))
+    connection.execute("INSERT INTO tombstones VALUES (?)", (number,))
+
+
+def find_document(connection: apsw.Connection, path: Path, id_: str) -> int | None:
+    """The number of the document with this id, if there is one."""
+    with sqlite_errors(path):
+        found = record(connection, "SELECT number FROM documents WHERE id = ?", (id_,))
+    return None if found is None else int(found[0])
 
 
 def _next_repeat(connection: apsw.Connection, base: str) -> int:
@@ -119,15 +145,18 @@ def _origin(connection: apsw.Connection, id_: str) -> tuple[Path, int]:
     return Path(os.fsdecode(path)), line
 
 
-def count_documents(connection: apsw.Connection, path: Path) -> int:
-    """How many documents there are. CorruptIndexError unless they are numbered from 0, all."""
+def read_documents(
+    connection: apsw.Connection, path: Path, size: int
+) -> Iterator[list[tuple[int, Document]]]:
+    """All documents with their numbers, in this order, up to ``size`` at a time.
+
+    CorruptIndexError for one that isn't what was written.
+    """
+    statement = "SELECT number, id, text, metadata, hash FROM documents ORDER BY number"
     with sqlite_errors(path):
-        ((count, first, last),) = records(
-            connection, "SELECT count(*), min(number), max(number) FROM documents"
-        )
-    if (first, last) != (0, count - 1):
-        raise damaged(path, f"it has {count} documents, numbered from {first} to {last}")
-    return int(count)
+        found = stream(connection, statement)
+        while batch := list(itertools.islice(found, size)):
+            yield [(int(number), _document(path, int(number), rest)) for number, *rest in batch]
 
 
 def read_document(connection: apsw.Connection, path: Path, number: int) -> Document:
@@ -139,15 +168,24 @@ def read_document(connection: apsw.Connection, path: Path, number: int) -> Docum
         found = record(
             connection, "SELECT id, text, metadata, hash FROM documents WHERE number = ?", (number,)
         )
-    if found is not None:
-        id_, text, metadata, digest = found
-        try:
-            document = Document(id_, text, json.loads(metadata))
-            if _document_hash(document) == digest:
-                return document
-        except (TypeError, ValueError):  # altered into something that isn't even JSON
-            pass
-    raise damaged(path, f"document {number} {'is missing' if found is None else 'was altered'}")
+    if found is None:
+        raise damaged(path, f"document {number} is missing")
+    return _document(path, number, found)
+
+
+def _document(path: Path, number: int, stored: Sequence[Any]) -> Document:
+    id_, text, metadata, digest = stored
+    try:
+        document = Document(id_, text, json.loads(metadata))
+        if _document_hash(document) == digest:
+            return document
+    except (TypeError, ValueError):  # altered into something that isn't even JSON
+        pass
+    raise damaged(path, f"document {number} was altered")
+
+
+def _as_json(document: Document) -> str:
+    return json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
 
 
 def _document_hash(document: Document) -> bytes:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from simsearch.store.database import FORMAT
-from simsearch.store.documents import count_documents
+from simsearch.store.database import FORMAT, records, sqlite_errors
 from simsearch.store.folder import MANIFEST, write_whole
 from simsearch.store.meta import Meta, load_meta
 from simsearch.store.segments import Segment, read_segments
@@ -33,10 +32,13 @@ class Facts:
 
 def read_facts(connection: apsw.Connection, path: Path) -> Facts:
     """Read them. CorruptIndexError for what is missing or isn't what it must be."""
+    meta = load_meta(connection, path)
+    with sqlite_errors(path):
+        ((deleted,),) = records(connection, "SELECT count(*) FROM tombstones")
     return Facts(
-        meta=load_meta(connection, path),
+        meta=meta,
         segments=read_segments(connection, path),
-        documents=count_documents(connection, path),
+        documents=meta.numbered - deleted,
         truncation=read_truncation(connection, path),
     )
 

@@ -41,15 +41,16 @@ def new_ingest_name() -> str:
     return f"ingest-{secrets.token_hex(8)}.sqlite"
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that, even if the machine stops, is there with all of ``content`` or not at all.
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file that, even if the machine stops, is there with all of ``parts`` or not at all.
 
     Raises StoreError where the system refuses (disk full, no permission).
     """
     aside = path.with_name(path.name + ".tmp")
     with disk_errors(path):
         with aside.open("wb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -98,8 +99,13 @@ def sweep(folder: Path, named: Collection[str]) -> None:
     """Remove our own files that are garbage: those not in ``named``. Others are never touched."""
     for path in folder.iterdir():
         if _SWEPT.fullmatch(path.name) and path.name not in named and path.is_file():
-            with suppress(PermissionError):  # Windows, while a reader has it open: the next time
-                path.unlink()
+            remove_file(path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file of ours that no database names any more."""
+    with suppress(PermissionError):  # Windows, while a reader has it open: the next sweep
+        path.unlink(missing_ok=True)
 
 
 class FolderLock:

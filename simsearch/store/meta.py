@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import apsw
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import fingerprint
-from simsearch.store.database import damaged, records, sqlite_errors
+from simsearch.encoder import Encoder, fingerprint
+from simsearch.errors import EncoderMismatchError
+from simsearch.store.database import damaged, record, records, sqlite_errors
 
 Chunk = tuple[int, int]
 """The most tokens of a chunk, and how many of them consecutive chunks share."""
@@ -42,11 +43,13 @@ class BuildPlan:
 class Meta:
     """The ``meta`` table, one row a field. ``stage`` is "finished" once every text has a vector.
 
-    ``background`` is float32, ascending: see ``index.background``. ``created`` is ISO 8601, UTC.
-    ``chunk`` is that of the plan.
+    ``numbered`` documents have got a number, those deleted since included; ``generation`` counts
+    the commits. ``background`` is float32, ascending: see ``index.background``. ``created`` is
+    ISO 8601, UTC. ``chunk`` is that of the plan.
     """
 
     generation: int
+    numbered: int
     fingerprint: str
     identity: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -61,7 +64,7 @@ class Meta:
 
 
 _JSON_FIELDS = {"identity", "settings", "chunk"}
-_INTEGERS = {"generation", "dim"}
+_INTEGERS = {"generation", "numbered", "dim"}
 
 
 def save_meta(connection: apsw.Connection, meta: Meta) -> None:
@@ -86,6 +89,15 @@ def load_meta(connection: apsw.Connection, path: Path) -> Meta:
     if meta.dim < 1 or meta.stage not in ("ingested", "finished"):
         raise damaged(path, f"its dim is {meta.dim}, its stage {meta.stage!r}")
     return meta
+
+
+def read_generation(connection: apsw.Connection, path: Path) -> int:
+    """Which commit this is. CorruptIndexError if the database doesn't say."""
+    with sqlite_errors(path):
+        found = record(connection, "SELECT value FROM meta WHERE key = 'generation'")
+    if found is None or not isinstance(found[0], int):
+        raise damaged(path, "its table meta has no generation")
+    return found[0]
 
 
 def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
@@ -144,6 +156,34 @@ def differing_fields(index: Mapping[str, Any], given: Mapping[str, Any]) -> list
         for name in sorted({*left, *right})
         if left.get(name) != right.get(name)
     ]
+
+
+class Built(Protocol):
+    """An index that says where it is and which encoder made it."""
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The encoder's identity."""
+
+    @property
+    def fingerprint(self) -> str:
+        """And its fingerprint."""
+
+
+def check_encoder(index: Built, encoder: Encoder) -> None:
+    """EncoderMismatchError, with the fields that differ, unless the index is of this encoder."""
+    if encoder.fingerprint == index.fingerprint:
+        return
+    fields = differing_fields(index.identity, encoder.identity)
+    raise EncoderMismatchError(
+        f"{index.folder} was built with another encoder:"
+        + "".join(f"\n  {field}" for field in fields)
+        + "\nOpen it with that encoder, or build it anew with --replace"
+    )
 
 
 def _shown(values: Mapping[str, Any]) -> dict[str, str]:

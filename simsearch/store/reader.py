@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
-from simsearch.errors import IndexNotFoundError, StoreError, UnfinishedIndexError
+from simsearch.errors import StoreError
+from simsearch.store.absent import no_index
 from simsearch.store.chunks import Passage, read_chunks, read_passages
-from simsearch.store.database import damaged, open_database, record, records, sqlite_errors, stream
-from simsearch.store.folder import BUILDING, INDEX
-from simsearch.store.meta import load_meta
-from simsearch.store.segments import map_segment, read_segments
+from simsearch.store.database import damaged, open_database, record, sqlite_errors, stream
+from simsearch.store.folder import INDEX
+from simsearch.store.meta import load_meta, read_generation
+from simsearch.store.segments import MappedSegment, Segment, map_segment, read_segments
 from simsearch.store.truncation import read_truncated
+
+Result = TypeVar("Result")
 
 
 class StoredIndex:
@@ -27,33 +31,16 @@ class StoredIndex:
     contain, ``truncated`` those whose end is in no vector; ``count`` is the number of documents
     that are left. ``background`` (float32, ascending) is the sample for
     ``index.background.percentile``. The other attributes are those of the build: see ``BuildPlan``.
+
+    All of them are of one ``generation``: that of ``open``, or of the last ``reading``.
     """
 
     def __init__(self, connection: apsw.Connection, folder: Path) -> None:
         """Check and map what ``connection``, to the folder's database, names; see ``open``."""
-        path = folder / INDEX
         self.folder = folder
-        meta = self._meta = load_meta(connection, path)
-        if meta.stage != "finished":
-            raise damaged(path, f"its stage is {meta.stage!r}, not 'finished'")
-        self.dim = meta.dim
-        self.kind = meta.kind
-        self.identity = meta.identity
-        self.fingerprint = meta.fingerprint
-        self.settings = meta.settings
-        self.generation = meta.generation
-        self.background = meta.background
-        self._files = read_segments(connection, path)
-        self.rows = sum(segment.rows for segment in self._files)
-        self.chunks = read_chunks(connection, path, chunked=meta.chunk is not None)
-        if self.chunks.rows != self.rows:
-            raise damaged(path, f"it has {self.chunks.rows} texts and {self.rows} vectors")
-        self.truncated = read_truncated(connection, path, self.chunks.count)
-        self.deleted = _read_deleted(connection, path, self.chunks.count)
-        self.segments = [map_segment(folder, segment, meta.dim) for segment in self._files]
-        self.count = self.chunks.count - len(self.deleted)
-        self._connection = connection
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._mapped: dict[Segment, MappedSegment] = {}
+        self._attach(connection)
 
     @classmethod
     def open(cls, folder: Path) -> StoredIndex:
@@ -62,23 +49,57 @@ class StoredIndex:
         Raises IndexNotFoundError, UnfinishedIndexError, CorruptIndexError (see the messages), and
         IndexBusyError if the database is locked.
         """
-        path = folder / INDEX
-        while True:
-            if not path.is_file():
-                raise _no_index(folder)
-            before = _stamp(path)
-            try:
-                connection = open_database(path, "ro")
-                try:
-                    return cls(connection, folder)
-                except BaseException:
-                    connection.close()
-                    raise
-            except StoreError:
-                # A build that ended meanwhile has put another index in place of the one that was
-                # being opened, and swept its segments.
-                if path.is_file() and _stamp(path) == before:
-                    raise
+        return _opened(folder, lambda connection: cls(connection, folder))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One state of the index for as long as the block lasts, the latest that was committed.
+
+        Whoever writes waits for the block to end, and other threads do. Raises what ``open`` does.
+        """
+        with self._lock:
+            if self._inode != _inode(self.folder / INDEX):  # a build has put another in its place
+                before = self._connection
+                _opened(self.folder, self._attach)
+                before.close()
+            with _snapshot(self._connection, self.folder / INDEX):
+                if read_generation(self._connection, self.folder / INDEX) != self.generation:
+                    self._load(self._connection)
+                yield
+
+    def _attach(self, connection: apsw.Connection) -> None:
+        path = self.folder / INDEX
+        inode = _inode(path)
+        with _snapshot(connection, path):
+            self._load(connection)
+        self._connection, self._inode = connection, inode
+
+    def _load(self, connection: apsw.Connection) -> None:
+        """Take over what the database says; segments that are known already stay mapped."""
+        path = self.folder / INDEX
+        meta = load_meta(connection, path)
+        if meta.stage != "finished":
+            raise damaged(path, f"its stage is {meta.stage!r}, not 'finished'")
+        files = read_segments(connection, path)
+        rows = sum(segment.rows for segment in files)
+        chunks = read_chunks(connection, path, meta.numbered, chunked=meta.chunk is not None)
+        if chunks.rows != rows:
+            raise damaged(path, f"it has {chunks.rows} texts and {rows} vectors")
+        truncated = read_truncated(connection, path, meta.numbered)
+        deleted = _read_deleted(connection, path, meta.numbered)
+        mapped = {
+            segment: self._mapped.get(segment) or map_segment(self.folder, segment, meta.dim)
+            for segment in files
+        }
+        # only now, so that after an error all is as it was
+        self._meta, self._files, self._mapped = meta, files, mapped
+        self.dim, self.kind, self.background = meta.dim, meta.kind, meta.background
+        self.identity, self.fingerprint = meta.identity, meta.fingerprint
+        self.settings, self.generation = meta.settings, meta.generation
+        self.rows, self.chunks = rows, chunks
+        self.truncated, self.deleted = truncated, deleted
+        self.segments = [mapped[segment].vectors for segment in files]
+        self.count = meta.numbered - len(deleted)
 
     def ids(self, documents: Sequence[int]) -> list[str]:
         """The ids of the documents with these numbers, in the order asked."""
@@ -143,47 +164,52 @@ class StoredIndex:
         self.close()
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Changes when another file takes this name."""
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
+def _opened(folder: Path, use: Callable[[apsw.Connection], Result]) -> Result:
+    """What ``use`` makes of a connection to the index, which is closed if it raises."""
+    path = folder / INDEX
+    while True:
+        if not path.is_file():
+            raise no_index(folder)
+        before = _inode(path)
+        try:
+            connection = open_database(path, "ro")
+            try:
+                return use(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except StoreError:
+            # A build that ended meanwhile has put another index in place of the one that was being
+            # opened, and swept its segments.
+            if path.is_file() and _inode(path) == before:
+                raise
+
+
+@contextmanager
+def _snapshot(connection: apsw.Connection, path: Path) -> Iterator[None]:
+    """Let everything that the block reads be of one commit."""
+    with sqlite_errors(path):
+        connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    """Which file has this name now."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def _read_deleted(connection: apsw.Connection, path: Path, documents: int) -> frozenset[int]:
     with sqlite_errors(path):
-        deleted = frozenset(n for (n,) in stream(connection, "SELECT document FROM tombstones"))
+        found = stream(connection, "SELECT document FROM tombstones")
+        deleted = frozenset(number for (number,) in found)
     if any(not 0 <= number < documents for number in deleted):
         raise damaged(path, f"a deleted document is not among its {documents} documents")
     return deleted
-
-
-def _no_index(folder: Path) -> StoreError:
-    if not (folder / BUILDING).is_file():
-        if folder.exists() and not folder.is_dir():
-            return IndexNotFoundError(f"{folder} is a file; give the folder of an index")
-        state = "holds no index" if folder.is_dir() else "does not exist"
-        return IndexNotFoundError(
-            f"{folder} {state}; make one with `simsearch build CORPUS --index {folder}`"
-        )
-    return UnfinishedIndexError(
-        f"the build of {folder} was interrupted or is under way{_progress(folder)}; if no other "
-        "process is building it, run the same `simsearch build` again: it resumes"
-    )
-
-
-def _progress(folder: Path) -> str:
-    """How far the build got, where that can be read without writing (a crash may prevent it)."""
-    path = folder / BUILDING
-    try:
-        connection = open_database(path, "ro")
-        try:
-            done = sum(segment.rows for segment in read_segments(connection, path))
-            with sqlite_errors(path):
-                ((documents,),) = records(connection, "SELECT count(*) FROM documents")
-                ((chunks,),) = records(connection, "SELECT count(*) FROM chunks")
-        finally:
-            connection.close()
-    except StoreError:
-        return ""
-    of = f"{chunks} chunks" if chunks else f"{documents} documents"
-    return f" ({done} of {of} encoded)"

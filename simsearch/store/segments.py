@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.index.background import Rows
 from simsearch.store.database import damaged, records, sqlite_errors, unreadable
 from simsearch.store.folder import is_segment_name, new_segment_name, write_whole
 
@@ -30,18 +33,72 @@ class Segment:
     sha256: str
 
 
+@dataclass(frozen=True, eq=False)
+class MappedSegment:
+    """A segment's file, mapped: ``vectors``, float32 (rows, dim), ``checksums``, uint32 (rows,).
+
+    ``checked`` notes the rows that are known to be what was written.
+    """
+
+    path: Path
+    vectors: Vectors
+    checksums: npt.NDArray[np.uint32]
+    checked: npt.NDArray[np.bool_]
+
+    def take(self, rows: Rows) -> Vectors:
+        """The vectors of these rows, counted from the segment's first; each checked once.
+
+        CorruptIndexError for one that was altered.
+        """
+        for row in rows[~self.checked[rows]].tolist():
+            if zlib.crc32(self.vectors[row]) != self.checksums[row]:
+                raise damaged(self.path, f"its row {row} was altered, the checksum is another")
+            self.checked[row] = True
+        return self.vectors[rows]
+
+
+class RowReader:
+    """Gathers rows out of segments, checking each."""
+
+    def __init__(self, segments: Sequence[MappedSegment]) -> None:
+        self._segments = segments
+        self._ends = np.cumsum([len(segment.vectors) for segment in segments], dtype=np.int64)
+
+    def __call__(self, rows: Rows) -> Vectors:
+        """The vectors of ``rows``, int64 (n,), as float32 (n, dim)."""
+        owner = np.searchsorted(self._ends, rows, side="right")
+        found = np.empty((len(rows), self._segments[0].vectors.shape[1]), np.float32)
+        for i in np.unique(owner).tolist():
+            here = owner == i
+            segment = self._segments[i]
+            found[here] = segment.take(rows[here] - (self._ends[i] - len(segment.vectors)))
+        return found
+
+
 def write_segment(folder: Path, first_row: int, vectors: Vectors) -> Segment:
-    """Write float32 (n, dim) vectors to a new file, durably. No database names it yet."""
-    content = _bytes(np.ascontiguousarray(vectors, dtype="<f4"))
+    """Write float32 (n, dim) vectors to a new file, durably. No database names it yet.
+
+    After the vectors come their CRC-32 (zlib's), uint32 each, so that a row can be checked alone.
+    """
+    plain = np.ascontiguousarray(vectors, dtype="<f4")
+    sums = np.fromiter((zlib.crc32(row) for row in plain), "<u4", len(plain))
+    parts = (_bytes(plain), _bytes(sums))
     name = new_segment_name()
-    write_whole(folder / name, content)
-    digest = hashlib.sha256(content).hexdigest()
-    return Segment(name, first_row, len(vectors), content.nbytes, digest)
+    write_whole(folder / name, *parts)
+    digest = hashlib.sha256(parts[0])
+    digest.update(parts[1])
+    size = sum(part.nbytes for part in parts)
+    return Segment(name, first_row, len(vectors), size, digest.hexdigest())
 
 
 def insert_segment(connection: apsw.Connection, segment: Segment) -> None:
     """Name the segment in the database, inside the caller's transaction."""
     connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?)", astuple(segment))
+
+
+def delete_segment(connection: apsw.Connection, segment: Segment) -> None:
+    """Name it no more, inside the caller's transaction."""
+    connection.execute("DELETE FROM segments WHERE name = ?", (segment.name,))
 
 
 def read_segments(connection: apsw.Connection, path: Path) -> list[Segment]:
@@ -69,33 +126,35 @@ def read_segments(connection: apsw.Connection, path: Path) -> list[Segment]:
     return segments
 
 
-def map_segment(folder: Path, segment: Segment, dim: int) -> Vectors:
-    """The vectors, float32 (rows, dim), memory-mapped read-only, after their hash was checked.
+def map_segment(folder: Path, segment: Segment, dim: int, *, checked: bool = True) -> MappedSegment:
+    """The segment, memory-mapped read-only; with ``checked`` after its hash was checked.
 
     CorruptIndexError if the file is missing, or isn't what was written.
     """
     path = folder / segment.name
+    rows = segment.rows
     try:
         size = path.stat().st_size
-        if size != segment.bytes or size != segment.rows * dim * 4:
+        if size != segment.bytes or size != rows * (dim + 1) * 4:
             raise damaged(
                 path,
-                f"it has {size} bytes, not the {segment.bytes} of {segment.rows} float32 rows of "
-                f"{dim}",
+                f"it has {size} bytes, not the {segment.bytes} of {rows} float32 rows of {dim} and "
+                "their checksums",
             )
-        vectors = np.memmap(path, dtype="<f4", mode="r", shape=(segment.rows, dim))
+        words = np.memmap(path, dtype="<u4", mode="r", shape=(rows * (dim + 1),)).view(np.ndarray)
     except FileNotFoundError:
         raise damaged(path, "it is missing") from None
     except OSError as error:
         raise unreadable(path, error) from error
-    if hashlib.sha256(_bytes(vectors)).hexdigest() != segment.sha256:
+    if checked and hashlib.sha256(_bytes(words)).hexdigest() != segment.sha256:
         raise damaged(path, "it was altered, its SHA-256 is not the one in the index")
-    return vectors
+    vectors = words[: rows * dim].view("<f4").reshape(rows, dim)
+    return MappedSegment(path, vectors, words[rows * dim :], np.full(rows, checked))
 
 
-def _bytes(vectors: Vectors) -> memoryview:
-    """The bytes of C-contiguous vectors, without a copy."""
-    return vectors.reshape(-1).view(np.uint8).data
+def _bytes(array: npt.NDArray[np.float32] | npt.NDArray[np.uint32]) -> memoryview:
+    """The bytes of a C-contiguous array, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def check_vectors(vectors: Vectors, rows: int, dim: int) -> None:

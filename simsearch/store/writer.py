@@ -16,9 +16,10 @@ from simsearch.store.chunks import Spans
 from simsearch.store.database import made_by_simsearch, open_database
 from simsearch.store.documents import IngestReport
 from simsearch.store.facts import Facts, read_facts, write_manifest
-from simsearch.store.folder import BUILDING, INDEX, FolderLock, sweep
+from simsearch.store.folder import BUILDING, INDEX, FolderLock
+from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import BuildPlan, plan_differences
-from simsearch.store.segments import Vectors, read_segments
+from simsearch.store.segments import Vectors
 
 
 class IndexWriter:
@@ -67,7 +68,7 @@ class IndexWriter:
                 writer._read_finished(replace)
             if not writer.finished and (folder / BUILDING).is_file():
                 writer._read_building(replace)
-            writer._sweep()
+            sweep_folder(folder)
         except BaseException:
             writer.close()
             raise
@@ -115,8 +116,8 @@ class IndexWriter:
         if differences := plan_differences(facts.meta, self._plan):
             raise StoreError(
                 f"{self.folder} holds a finished index of something else, which differs in:"
-                f"{_listed(differences)}\nBuild anew with --replace, or give another --index DIR; "
-                "`simsearch add`, to put more documents into an index, is still to come"
+                f"{_listed(differences)}\nBuild anew with --replace, give another --index DIR, or "
+                "put more documents into this one with `simsearch add`"
             )
         self._set_finished(facts)
 
@@ -160,7 +161,7 @@ class IndexWriter:
             raise ValueError(f"the plan's chunk is {self._plan.chunk}, but spans is {spans}")
         report = ingest(self.folder, self._plan, rows, on_error, spans)
         self._building = Building(self.folder)
-        self._sweep()  # the segments of another plan's build, now given up
+        sweep_folder(self.folder)  # the segments of another plan's build, now given up
         return report
 
     def pending_shards(self, size: int = SHARD) -> Iterator[Shard]:
@@ -193,7 +194,7 @@ class IndexWriter:
         with closing(open_database(path, "ro")) as connection:
             facts = read_facts(connection, path)
         self._set_finished(facts)
-        self._sweep()
+        sweep_folder(self.folder)
 
     def close(self) -> None:
         """Let others write. What was committed stays, and the next build resumes from there."""
@@ -210,18 +211,6 @@ class IndexWriter:
     def _set_finished(self, facts: Facts) -> None:
         self._facts = facts
         write_manifest(self.folder, facts)
-
-    def _sweep(self) -> None:
-        """Remove our garbage, if it is certain what isn't: a damaged database names nothing."""
-        named: set[str] = set()
-        for path in (self.folder / INDEX, self.folder / BUILDING):
-            if path.is_file():
-                try:
-                    with closing(open_database(path, "ro")) as connection:
-                        named.update(segment.name for segment in read_segments(connection, path))
-                except StoreError:
-                    return
-        sweep(self.folder, named)
 
     def __enter__(self) -> IndexWriter:
         return self

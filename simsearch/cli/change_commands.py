@@ -1,0 +1,120 @@
+"""The verbs that change an index: add, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from simsearch.cli.index_commands import index_argument, row_problems, stdin_lines
+from simsearch.cli.options import (
+    ENCODER_SETTINGS,
+    config_option,
+    corpus_argument,
+    corpus_options,
+    counted,
+    encoder_options,
+    json_option,
+    model_option,
+    pooling_option,
+    print_json,
+    settings_from,
+    unicode_text,
+)
+
+if TYPE_CHECKING:
+    from simsearch.pipeline import AddReport
+
+_MISSING_SHOWN = 20
+
+
+@click.command()
+@index_argument
+@corpus_argument
+@model_option
+@pooling_option
+@encoder_options
+@corpus_options
+@config_option
+@json_option
+def add(index: Path, corpus: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Put the documents of CORPUS into the index DIR, or in the place of those with their ids.
+
+    What is there as it is stays, and is not encoded again. Queries find the documents at once. If
+    it is interrupted, the same command goes on. The encoder is the one of the index; --model and
+    the like are only for one that has moved.
+
+    \b
+    simsearch add indexes/faq new.csv --text-column question --id-column number
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import printable, progress_bar
+
+    settings = settings_from(options)
+    given = {name: options[name] for name in (*ENCODER_SETTINGS, "pooling")}
+    given["precision"] = settings.encoder.precision
+    given["runtime"] = settings.encoder.runtime
+    with progress_bar("Adding") as progress:
+        report = pipeline.add(
+            index,
+            corpus,
+            overrides=given,
+            text_column=settings.corpus.text_column,
+            id_column=settings.corpus.id_column,
+            on_error=settings.corpus.on_error,
+            progress=progress,
+        )
+    if as_json:
+        print_json({**asdict(report), "folder": str(report.folder)})
+    for line in (*row_problems(report.problems, report.skipped), _added(report)):
+        click.echo(printable(line), err=True)
+
+
+def _added(report: AddReport) -> str:
+    done = f"{report.folder}: {counted(report.added, 'document')} added"
+    if report.replaced:
+        done += f", {report.replaced:,} replaced"
+    if report.relabelled:
+        done += f", {report.relabelled:,} with other metadata"
+    if report.unchanged:
+        done += f", {report.unchanged:,} there already"
+    if report.skipped:
+        done += f"; {counted(report.skipped, 'row')} skipped"
+    if report.truncated:
+        done += f"; {counted(report.truncated, 'text')} cut to the model's length"
+    return f"{done}; {report.documents:,} in all"
+
+
+@click.command()
+@index_argument
+@click.argument("ids", nargs=-1, metavar="ID...", callback=unicode_text)
+@json_option
+def delete(index: Path, ids: tuple[str, ...], as_json: bool) -> None:
+    """Take the documents with these ids (or those on the lines of stdin) out of the index DIR.
+
+    No query finds them any more. Ids that are not there are named.
+
+    \b
+    simsearch delete indexes/faq 17 18
+    simsearch delete indexes/faq < outdated.txt
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import printable
+
+    report = pipeline.delete(index, ids or list(stdin_lines()))
+    if as_json:
+        print_json({**asdict(report), "folder": str(report.folder)})
+    for line in _missing(report.missing):
+        click.echo(printable(line), err=True)
+    deleted = f"{counted(report.deleted, 'document')} deleted; {report.documents:,} left"
+    click.echo(printable(f"{report.folder}: {deleted}"), err=True)
+
+
+def _missing(ids: tuple[str, ...]) -> Iterator[str]:
+    for id_ in ids[:_MISSING_SHOWN]:
+        yield f"not in the index: {id_}"
+    if len(ids) > _MISSING_SHOWN:
+        yield f"… and {len(ids) - _MISSING_SHOWN:,} more"

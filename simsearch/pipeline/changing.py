@@ -1,0 +1,121 @@
+"""Change an index: put documents in, or take them out; what is there is not encoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsearch.config import OnError
+from simsearch.corpus import read_corpus
+from simsearch.encoder import Encoder
+from simsearch.errors import CorpusError
+from simsearch.pipeline.building import chunk_spans, truncated_texts
+from simsearch.pipeline.opening import index_encoder
+from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.store import Batch, IndexEditor, check_encoder
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """What ``add`` did, in documents.
+
+    ``added`` are new, ``replaced`` had another text under their id, ``relabelled`` only other
+    metadata, ``unchanged`` were there as they are. ``skipped`` rows could not be used, and
+    ``problems`` says why for the first of them. ``truncated`` were longer than the encoder takes.
+    ``documents`` are in the index now.
+    """
+
+    folder: Path
+    added: int
+    replaced: int
+    relabelled: int
+    unchanged: int
+    skipped: int
+    problems: tuple[str, ...]
+    truncated: int
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReport:
+    """How many documents ``delete`` took out, the ids that weren't there, and how many are left."""
+
+    folder: Path
+    deleted: int
+    missing: tuple[str, ...]
+    documents: int
+
+
+def add(
+    index: str | Path,
+    corpus: str | Path | Sequence[str | Path],
+    *,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    on_error: OnError = "stop",
+    progress: OnProgress | None = None,
+) -> AddReport:
+    """Put the documents of corpus files into a finished index, or in the place of others by id.
+
+    Texts that are there already are not encoded again. Each commit, of some thousand documents,
+    stays whatever happens later, and queries find it at once; after an interruption the same call
+    goes on. ``overrides`` are encoder settings as in ``open_index``. Raises CorpusError, before
+    anything is changed, for files or rows that cannot be used (rows, unless ``on_error`` is
+    "skip"), the StoreErrors of the folder, and EncoderMismatchError for another encoder.
+    """
+    paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
+    if not paths:
+        raise CorpusError("no corpus file was given; give at least one")
+    rows = read_corpus(paths, text_column=text_column, id_column=id_column)
+    counts = dict.fromkeys(("added", "replaced", "relabelled", "unchanged", "truncated"), 0)
+    with IndexEditor.open(Path(index)) as editor:
+        if encoder is None:
+            encoder = index_encoder(editor.folder, editor.settings, overrides or {})
+        check_encoder(editor, encoder)
+        report = editor.stage(rows, on_error)
+        advance = counting(progress, 0, report.documents)
+        for batch in editor.batches(chunk_spans(editor.chunk, encoder)):
+            cut = _commit(editor, encoder, batch)
+            advance(batch.documents)
+            counts["added"] += len(batch.new) - len(batch.replaced)
+            counts["replaced"] += len(batch.replaced)
+            counts["relabelled"] += len(batch.relabelled)
+            counts["unchanged"] += batch.unchanged
+            counts["truncated"] += cut
+        return AddReport(
+            folder=editor.folder,
+            **counts,
+            skipped=report.skipped,
+            problems=report.problems,
+            documents=editor.facts.documents,
+        )
+
+
+def _commit(editor: IndexEditor, encoder: Encoder, batch: Batch) -> int:
+    """Encode and commit a batch; how many of its documents were cut."""
+    before = encoder.truncated
+    vectors = encoder.encode(batch.texts)
+    cut = truncated_texts(encoder, batch.texts) if encoder.truncated > before else {}
+    editor.commit(batch, vectors, cut)
+    return len({batch.owners[position] for position in cut})
+
+
+def delete(index: str | Path, ids: Sequence[str]) -> DeleteReport:
+    """Take the documents with these ids out of a finished index, all in one commit.
+
+    No query finds them any more; ``optimize`` erases what is left of them on the disk. Ids that are
+    not there are reported. Raises the StoreErrors of the folder.
+    """
+    with IndexEditor.open(Path(index)) as editor:
+        missing = editor.delete(ids)
+        return DeleteReport(
+            folder=editor.folder,
+            deleted=len(set(ids)) - len(missing),
+            missing=tuple(missing),
+            documents=editor.facts.documents,
+        )

@@ -1,0 +1,303 @@
+"""Changes to a finished index: documents come in, are replaced and go out, one commit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import apsw
+import numpy as np
+
+from simsearch.corpus import Row, RowProblem
+from simsearch.encoder import SHARD
+from simsearch.index.background import PAIRS, sample_pair_scores
+from simsearch.records import Document, Span
+from simsearch.store.absent import no_index
+from simsearch.store.chunks import Spans, append_chunks, check_spans, read_chunks
+from simsearch.store.database import (
+    create_database,
+    damaged,
+    open_database,
+    sqlite_errors,
+    transaction,
+)
+from simsearch.store.documents import (
+    IngestReport,
+    change_metadata,
+    delete_document,
+    find_document,
+    insert_document,
+    insert_rows,
+    read_document,
+    read_documents,
+)
+from simsearch.store.facts import Facts, read_facts, write_manifest
+from simsearch.store.folder import INDEX, FolderLock, new_ingest_name, remove_database, remove_file
+from simsearch.store.garbage import sweep_folder
+from simsearch.store.meta import Meta, load_meta, save_meta
+from simsearch.store.segments import (
+    Segment,
+    Vectors,
+    check_vectors,
+    delete_segment,
+    insert_segment,
+    map_segment,
+    read_segments,
+    write_segment,
+)
+from simsearch.store.truncation import insert_truncated
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Documents that go into an index by one commit, and what of them has to be encoded.
+
+    ``new`` are put in, ``replaced`` are the numbers of those that have other texts under the same
+    ids until then; ``relabelled`` (number, document) have their texts in the index already and get
+    other metadata. ``unchanged`` more are there as they are. ``texts`` are those of ``new``, or
+    their chunks, whose ``owners`` are positions in ``new``; each stands at its one of ``spans``.
+    """
+
+    new: list[Document]
+    replaced: list[int]
+    relabelled: list[tuple[int, Document]]
+    unchanged: int
+    texts: list[str]
+    owners: list[int]
+    spans: list[Span]
+
+    @property
+    def documents(self) -> int:
+        """How many documents of the corpus it is about."""
+        return len(self.new) + len(self.relabelled) + self.unchanged
+
+
+class IndexEditor:
+    """The one writer of a finished index, from ``open`` to ``close``.
+
+    ::
+
+        with IndexEditor.open(folder) as editor:
+            editor.stage(rows, on_error="stop")
+            for batch in editor.batches(spans=None):
+                editor.commit(batch, encoder.encode(batch.texts))
+            editor.delete(["42", "43"])
+
+    After each commit the documents are found, whatever happens next. ``identity``, ``fingerprint``,
+    ``settings`` and ``chunk`` are those of the build: see ``BuildPlan``.
+    """
+
+    def __init__(self, folder: Path, lock: FolderLock, connection: apsw.Connection) -> None:
+        """For ``open``, which holds the lock."""
+        self.folder = folder
+        self._lock = lock
+        self._connection = connection
+        self._path = folder / INDEX
+        self._staged: Path | None = None
+        self._meta = meta = load_meta(connection, self._path)
+        if meta.stage != "finished":
+            raise damaged(self._path, f"its stage is {meta.stage!r}, not 'finished'")
+        self.identity, self.fingerprint = meta.identity, meta.fingerprint
+        self.settings, self.chunk = meta.settings, meta.chunk
+        self._segments = read_segments(connection, self._path)
+
+    @classmethod
+    def open(cls, folder: Path) -> IndexEditor:
+        """Lock a finished index for changes.
+
+        Raises IndexNotFoundError, UnfinishedIndexError, IndexBusyError and CorruptIndexError.
+        """
+        if not (folder / INDEX).is_file():
+            raise no_index(folder)
+        lock = FolderLock(folder)
+        try:
+            connection = open_database(folder / INDEX, "rw")
+            try:
+                editor = cls(folder, lock, connection)
+                sweep_folder(folder)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return editor
+
+    @property
+    def facts(self) -> Facts:
+        """The facts of the index as it is now."""
+        return read_facts(self._connection, self._path)
+
+    def stage(
+        self, rows: Iterable[Row | RowProblem], on_error: Literal["stop", "skip"]
+    ) -> IngestReport:
+        """Read and check the rows of a corpus, all of them before the first is put in.
+
+        Raises CorpusError as ``IndexWriter.ingest`` does. Ids are given as they are there: a row
+        without one that has the text of a document without one has its id.
+        """
+        self._unstage()
+        aside = self._staged = self.folder / new_ingest_name()
+        with (
+            closing(create_database(aside)) as connection,
+            sqlite_errors(aside),
+            transaction(connection),
+        ):
+            return insert_rows(connection, rows, on_error)
+
+    def batches(self, spans: Spans | None, size: int = SHARD) -> Iterator[Batch]:
+        """What was staged, up to ``size`` documents at a time, as the index needs it now.
+
+        Commit each before the next is asked for. ``spans`` says where to cut texts, if the index
+        is one with chunks.
+        """
+        if self._staged is None:
+            raise ValueError(f"{self.folder}: nothing is staged")
+        if (spans is None) != (self.chunk is None):
+            raise ValueError(f"the index's chunk is {self.chunk}, but spans is {spans}")
+        with closing(open_database(self._staged, "ro")) as staged:
+            for documents in read_documents(staged, self._staged, size):
+                yield self._batch([document for _, document in documents], spans)
+
+    def _batch(self, documents: Sequence[Document], spans: Spans | None) -> Batch:
+        batch = Batch([], [], [], 0, [], [], [])
+        unchanged = 0
+        for document in documents:
+            number = find_document(self._connection, self._path, document.id)
+            if number is None:
+                batch.new.append(document)
+                continue
+            known = read_document(self._connection, self._path, number)
+            if known == document:
+                unchanged += 1
+            elif known.text == document.text:
+                batch.relabelled.append((number, document))
+            else:
+                batch.new.append(document)
+                batch.replaced.append(number)
+        cuts = [[(0, len(d.text))] for d in batch.new]
+        if spans is not None:
+            cuts = spans([document.text for document in batch.new])
+        for owner, (document, cut) in enumerate(zip(batch.new, cuts, strict=True)):
+            check_spans(document.text, cut)
+            batch.texts.extend(document.text[slice(*span)] for span in cut)
+            batch.owners.extend([owner] * len(cut))
+            batch.spans.extend(cut)
+        return replace(batch, unchanged=unchanged)
+
+    def commit(
+        self, batch: Batch, vectors: Vectors, truncated: Mapping[int, int] | None = None
+    ) -> None:
+        """Put a batch in, all of it or nothing, durably; the next query finds it.
+
+        ``vectors`` are float32 (len(batch.texts), dim), ``truncated`` the positions of those texts
+        that were cut, and their tokens. ValueError if they aren't unit vectors of that shape.
+        """
+        check_vectors(vectors, len(batch.texts), self._meta.dim)
+        if not (batch.new or batch.relabelled):
+            return
+        rows = sum(segment.rows for segment in self._segments)
+        numbers = [self._meta.numbered + i for i in range(len(batch.new))]
+        owners = [numbers[owner] for owner in batch.owners]
+        folded, written = self._appended(vectors)
+        segments = [*self._segments[: len(self._segments) - len(folded)], *written]
+        meta = replace(
+            self._meta,
+            generation=self._meta.generation + 1,
+            numbered=self._meta.numbered + len(numbers),
+            background=self._background(owners, segments),
+        )
+        with sqlite_errors(self._path), transaction(self._connection):
+            for number in batch.replaced:
+                delete_document(self._connection, self._path, number)
+            for number, document in batch.relabelled:
+                change_metadata(self._connection, number, document)
+            for number, document in zip(numbers, batch.new, strict=True):
+                insert_document(self._connection, number, document)
+            if self.chunk is not None:
+                append_chunks(self._connection, rows, owners, batch.spans)
+            for position, tokens in (truncated or {}).items():
+                insert_truncated(self._connection, owners[position], tokens)
+            for old in folded:
+                delete_segment(self._connection, old)
+            for segment in written:
+                insert_segment(self._connection, segment)
+            save_meta(self._connection, meta)
+        self._committed(meta, segments)
+        for old in folded:
+            remove_file(self.folder / old.name)
+
+    def _appended(self, vectors: Vectors) -> tuple[list[Segment], list[Segment]]:
+        """Write these rows to a segment, and before them those of small segments at the end.
+
+        Segments are folded when they are about as large, as the digits of a counter are carried,
+        so that many small commits make few segments and a row is copied seldom. Returns the
+        segments that are replaced, and the new one, if there is anything to write.
+        """
+        if not len(vectors):
+            return [], []
+        size, first = len(vectors), len(self._segments)
+        while first and self._segments[first - 1].rows <= min(size, SHARD - size):
+            first -= 1
+            size += self._segments[first].rows
+        folded = self._segments[first:]
+        mapped = [map_segment(self.folder, old, self._meta.dim).vectors for old in folded]
+        row = sum(segment.rows for segment in self._segments[:first])
+        return folded, [write_segment(self.folder, row, np.concatenate([*mapped, vectors]))]
+
+    def delete(self, ids: Sequence[str]) -> list[str]:
+        """Take the documents with these ids out, durably; returns the ids that were not there."""
+        missing = []
+        with sqlite_errors(self._path), transaction(self._connection):
+            for id_ in dict.fromkeys(ids):
+                number = find_document(self._connection, self._path, id_)
+                if number is None:
+                    missing.append(id_)
+                else:
+                    delete_document(self._connection, self._path, number)
+            if len(missing) == len(set(ids)):
+                return missing
+            meta = replace(self._meta, generation=self._meta.generation + 1)
+            save_meta(self._connection, meta)
+        self._committed(meta, self._segments)
+        return missing
+
+    def _committed(self, meta: Meta, segments: list[Segment]) -> None:
+        self._meta, self._segments = meta, segments
+        write_manifest(self.folder, self.facts)
+
+    def _background(self, owners: Sequence[int], segments: Sequence[Segment]) -> Vectors:
+        """Pairs of random documents, drawn anew as long as the index is too small for enough."""
+        if len(self._meta.background) >= PAIRS:
+            return self._meta.background
+        chunked = self.chunk is not None
+        chunks = read_chunks(self._connection, self._path, self._meta.numbered, chunked=chunked)
+        documents = np.concatenate([chunks.documents, np.array(owners, np.int64)])
+        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in segments]
+        return sample_pair_scores([segment.vectors for segment in mapped], documents)
+
+    def _unstage(self) -> None:
+        if self._staged is not None:
+            remove_database(self._staged)
+            self._staged = None
+
+    def close(self) -> None:
+        """Let others write."""
+        self._connection.close()
+        self._unstage()
+        self._lock.release()
+
+    def __enter__(self) -> IndexEditor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
