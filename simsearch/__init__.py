@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         build,
         delete,
         open_index,
+        optimize,
         read_tasks,
+        repair,
     )
     from simsearch.records import Document, Hit
     from simsearch.search import Searcher
@@ -61,7 +63,9 @@ _HOMES = {
     "build": "pipeline",
     "delete": "pipeline",
     "open_index": "pipeline",
+    "optimize": "pipeline",
     "read_tasks": "pipeline",
+    "repair": "pipeline",
 }
 
 __all__ = [
@@ -83,7 +87,9 @@ __all__ = [
     "build",
     "delete",
     "open_index",
+    "optimize",
     "read_tasks",
+    "repair",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The verbs that change an index: add, delete."""
+"""The verbs that change an index, and that look after it: add, delete, optimize, verify, repair."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 
 from simsearch.cli.index_commands import index_argument, row_problems, stdin_lines
 from simsearch.cli.options import (
-    ENCODER_SETTINGS,
     config_option,
     corpus_argument,
     corpus_options,
     counted,
     encoder_options,
+    encoder_overrides,
     json_option,
     model_option,
     pooling_option,
@@ -54,9 +54,7 @@ def add(index: Path, corpus: tuple[Path, ...], as_json: bool, **options: Any) ->
     from simsearch.cli.render import printable, progress_bar
 
     settings = settings_from(options)
-    given = {name: options[name] for name in (*ENCODER_SETTINGS, "pooling")}
-    given["precision"] = settings.encoder.precision
-    given["runtime"] = settings.encoder.runtime
+    given = encoder_overrides(options)
     with progress_bar("Adding") as progress:
         report = pipeline.add(
             index,
@@ -118,3 +116,59 @@ def _missing(ids: tuple[str, ...]) -> Iterator[str]:
         yield f"not in the index: {id_}"
     if len(ids) > _MISSING_SHOWN:
         yield f"… and {len(ids) - _MISSING_SHOWN:,} more"
+
+
+@click.command()
+@index_argument
+def optimize(index: Path) -> None:
+    """Write the index DIR anew: without what was deleted, in as few files as need be.
+
+    Deleted texts are erased from the disk by this. Nothing is encoded, and queries go on meanwhile.
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import printable
+
+    done = "optimized" if pipeline.optimize(index) else "nothing to gain"
+    click.echo(printable(f"{index}: {done}"), err=True)
+
+
+@click.command()
+@index_argument
+@json_option
+def verify(index: Path, as_json: bool) -> None:
+    """Read all of the index DIR and check every page, hash and checksum.
+
+    Says what is wrong, a line each; the exit status is 2 if anything is.
+    """
+    from simsearch.cli.render import printable, progress_bar
+    from simsearch.store import verify as problems_of
+
+    with progress_bar("Verifying") as progress:
+        problems = list(problems_of(index, progress))
+    if as_json:
+        print_json({"folder": str(index), "problems": problems})
+    for problem in problems:
+        click.echo(printable(problem), err=True)
+    if problems:
+        click.echo(printable(f"{index}: {counted(len(problems), 'problem')}"), err=True)
+        raise SystemExit(2)
+    click.echo(printable(f"{index}: all is as it was written"), err=True)
+
+
+@click.command()
+@index_argument
+@model_option
+@pooling_option
+@encoder_options
+@config_option
+def repair(index: Path, **options: Any) -> None:
+    """Make anew what is damaged in the index DIR and can be made of its documents.
+
+    That is vectors, which are encoded again, and all that is derived from documents and vectors.
+    A document itself cannot be made again: restore the index from a copy.
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import printable
+
+    encoded = pipeline.repair(index, overrides=encoder_overrides(options))
+    click.echo(printable(f"{index}: repaired, {counted(encoded, 'text')} encoded again"), err=True)

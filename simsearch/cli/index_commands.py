@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simsearch.cli.options import (
-    ENCODER_SETTINGS,
     Numbers,
     config_option,
     corpus_argument,
     corpus_options,
     counted,
     encoder_options,
+    encoder_overrides,
     json_option,
     model_option,
     pooling_option,
@@ -156,9 +156,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
     from simsearch.cli.render import hits_as_json, loading, print_hits, print_truncation
 
     settings = settings_from(options)
-    given = {name: options[name] for name in (*ENCODER_SETTINGS, "pooling")}
-    given["precision"] = settings.encoder.precision
-    given["runtime"] = settings.encoder.runtime
+    given = encoder_overrides(options)
     with loading(options["model"]):
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:

@@ -181,6 +181,18 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
     return settings
 
 
+def encoder_overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """What is used instead of an index's own encoder settings: what was given, and how to compute.
+
+    Precision and runtime are not of the index, so that these two may come from a config file.
+    """
+    settings = settings_from(options)
+    given = {name: options[name] for name in (*ENCODER_SETTINGS, "pooling")}
+    given["precision"] = settings.encoder.precision
+    given["runtime"] = settings.encoder.runtime
+    return given
+
+
 def several(values: Sequence[str]) -> list[str] | None:
     """The values of a repeatable option; ``None`` where it was not given."""
     return list(dict.fromkeys(values)) or None

@@ -2,7 +2,7 @@
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
-from simsearch.pipeline.changing import AddReport, DeleteReport, add, delete
+from simsearch.pipeline.changing import AddReport, DeleteReport, add, delete, optimize, repair
 from simsearch.pipeline.encoding import (
     corpus_texts,
     encode_file,
@@ -36,7 +36,9 @@ __all__ = [
     "fit_whitening",
     "load_encoder",
     "open_index",
+    "optimize",
     "read_tasks",
+    "repair",
     "trim_pooled",
     "write_report",
 ]

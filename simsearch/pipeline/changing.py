@@ -1,4 +1,4 @@
-"""Change an index: put documents in, or take them out; what is there is not encoded again."""
+"""Change an index: put documents in, take them out, write it anew, mend it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from simsearch.config import OnError
 from simsearch.corpus import read_corpus
-from simsearch.encoder import Encoder
+from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
 from simsearch.pipeline.building import chunk_spans, truncated_texts
 from simsearch.pipeline.opening import index_encoder
@@ -119,3 +119,37 @@ def delete(index: str | Path, ids: Sequence[str]) -> DeleteReport:
             missing=tuple(missing),
             documents=editor.facts.documents,
         )
+
+
+def optimize(index: str | Path) -> bool:
+    """Write an index anew, small and quick to open, and erase what was deleted; nothing is encoded.
+
+    False where there is nothing to gain. Queries go on meanwhile. Takes the room of a second copy
+    until it has finished. Raises the StoreErrors of the folder.
+    """
+    with IndexEditor.open(Path(index)) as editor:
+        return editor.optimize()
+
+
+def repair(
+    index: str | Path,
+    *,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> int:
+    """Make anew what can be made of an index's documents; returns how many texts were encoded.
+
+    That is vectors that are damaged or missing, and whatever is derived. ``overrides`` are encoder
+    settings as in ``open_index``; an encoder is loaded only if it is needed. Raises
+    CorruptIndexError for a document that isn't what was written.
+    """
+    with IndexEditor.open(Path(index)) as editor:
+
+        def encode(texts: list[str]) -> Vectors:
+            nonlocal encoder
+            if encoder is None:
+                encoder = index_encoder(editor.folder, editor.settings, overrides or {})
+                check_encoder(editor, encoder)
+            return encoder.encode(texts)
+
+        return editor.repair(encode)

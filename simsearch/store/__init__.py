@@ -27,11 +27,13 @@ accidents; someone who can write the folder can also write matching hashes.
 """
 
 from simsearch.store.building import Shard
-from simsearch.store.changes import Batch, IndexEditor
+from simsearch.store.changes import IndexEditor
 from simsearch.store.chunks import Passage, Spans
 from simsearch.store.documents import IngestReport
 from simsearch.store.meta import BuildPlan, Chunk, check_encoder
 from simsearch.store.reader import StoredIndex
+from simsearch.store.staging import Batch
+from simsearch.store.verification import verify
 from simsearch.store.writer import IndexWriter
 
 __all__ = [
@@ -46,4 +48,5 @@ __all__ = [
     "Spans",
     "StoredIndex",
     "check_encoder",
+    "verify",
 ]

@@ -97,15 +97,15 @@ def _first_meta(plan: BuildPlan, documents: int) -> Meta:
 
 
 class Building:
-    """The folder's ``building.sqlite``, opened to go on with it.
+    """A database that is on its way to be the index (``building.sqlite``), opened to go on with it.
 
     Everything it has so far is checked first, so that what is finished is an index that opens:
     raises CorruptIndexError otherwise.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
-        self._path = folder / BUILDING
+        self._path = path
         self._connection = open_database(self._path, "rw")
         try:
             self.meta = load_meta(self._connection, self._path)
@@ -145,11 +145,16 @@ class Building:
         if shard.first_row != self.done:
             raise ValueError(f"the shard begins at row {shard.first_row}; row {self.done} is next")
         check_vectors(vectors, len(shard.texts), self.meta.dim)
-        segment = write_segment(self._folder, shard.first_row, vectors)
+        self.append(vectors, truncated)
+
+    def append(self, vectors: Vectors, truncated: Mapping[int, int]) -> None:
+        """Store the next vectors, float32 (n, dim), durably."""
+        first_row = self.done
+        segment = write_segment(self._folder, first_row, vectors)
         with sqlite_errors(self._path), transaction(self._connection):
             insert_segment(self._connection, segment)
             for position, tokens in truncated.items():
-                document = int(self.chunks.documents[shard.first_row + position])
+                document = int(self.chunks.documents[first_row + position])
                 insert_truncated(self._connection, document, tokens)
         self.segments.append(segment)
 

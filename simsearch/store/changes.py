@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -14,10 +14,11 @@ import numpy as np
 
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD
+from simsearch.errors import CorruptIndexError
 from simsearch.index.background import PAIRS, sample_pair_scores
-from simsearch.records import Document, Span
 from simsearch.store.absent import no_index
-from simsearch.store.chunks import Spans, append_chunks, check_spans, read_chunks
+from simsearch.store.chunks import Chunks, Spans, append_chunks, read_chunks, read_passages
+from simsearch.store.compaction import Source, compact, is_compact
 from simsearch.store.database import (
     create_database,
     damaged,
@@ -29,10 +30,10 @@ from simsearch.store.documents import (
     IngestReport,
     change_metadata,
     delete_document,
+    document_numbers,
     find_document,
     insert_document,
     insert_rows,
-    read_document,
     read_documents,
 )
 from simsearch.store.facts import Facts, read_facts, write_manifest
@@ -40,6 +41,7 @@ from simsearch.store.folder import INDEX, FolderLock, new_ingest_name, remove_da
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import Meta, load_meta, save_meta
 from simsearch.store.segments import (
+    RowReader,
     Segment,
     Vectors,
     check_vectors,
@@ -49,31 +51,8 @@ from simsearch.store.segments import (
     read_segments,
     write_segment,
 )
+from simsearch.store.staging import Batch, batch_of
 from simsearch.store.truncation import insert_truncated
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Documents that go into an index by one commit, and what of them has to be encoded.
-
-    ``new`` are put in, ``replaced`` are the numbers of those that have other texts under the same
-    ids until then; ``relabelled`` (number, document) have their texts in the index already and get
-    other metadata. ``unchanged`` more are there as they are. ``texts`` are those of ``new``, or
-    their chunks, whose ``owners`` are positions in ``new``; each stands at its one of ``spans``.
-    """
-
-    new: list[Document]
-    replaced: list[int]
-    relabelled: list[tuple[int, Document]]
-    unchanged: int
-    texts: list[str]
-    owners: list[int]
-    spans: list[Span]
-
-    @property
-    def documents(self) -> int:
-        """How many documents of the corpus it is about."""
-        return len(self.new) + len(self.relabelled) + self.unchanged
 
 
 class IndexEditor:
@@ -161,33 +140,7 @@ class IndexEditor:
             raise ValueError(f"the index's chunk is {self.chunk}, but spans is {spans}")
         with closing(open_database(self._staged, "ro")) as staged:
             for documents in read_documents(staged, self._staged, size):
-                yield self._batch([document for _, document in documents], spans)
-
-    def _batch(self, documents: Sequence[Document], spans: Spans | None) -> Batch:
-        batch = Batch([], [], [], 0, [], [], [])
-        unchanged = 0
-        for document in documents:
-            number = find_document(self._connection, self._path, document.id)
-            if number is None:
-                batch.new.append(document)
-                continue
-            known = read_document(self._connection, self._path, number)
-            if known == document:
-                unchanged += 1
-            elif known.text == document.text:
-                batch.relabelled.append((number, document))
-            else:
-                batch.new.append(document)
-                batch.replaced.append(number)
-        cuts = [[(0, len(d.text))] for d in batch.new]
-        if spans is not None:
-            cuts = spans([document.text for document in batch.new])
-        for owner, (document, cut) in enumerate(zip(batch.new, cuts, strict=True)):
-            check_spans(document.text, cut)
-            batch.texts.extend(document.text[slice(*span)] for span in cut)
-            batch.owners.extend([owner] * len(cut))
-            batch.spans.extend(cut)
-        return replace(batch, unchanged=unchanged)
+                yield batch_of(self._connection, self._path, [d for _, d in documents], spans)
 
     def commit(
         self, batch: Batch, vectors: Vectors, truncated: Mapping[int, int] | None = None
@@ -266,6 +219,79 @@ class IndexEditor:
         self._committed(meta, self._segments)
         return missing
 
+    def optimize(self) -> bool:
+        """Write the index anew, without what was deleted; false if there is nothing to gain."""
+        _, deleted = document_numbers(self._connection, self._path)
+        if is_compact(self._meta, self._segments, len(deleted)):
+            return False
+        self._rewrite()
+        return True
+
+    def repair(self, encode: Callable[[list[str]], Vectors]) -> int:
+        """Write the index anew from its documents and vectors; returns how many were encoded again.
+
+        ``encode`` makes the vectors of texts whose segment is damaged or missing. CorruptIndexError
+        for a document that isn't what was written: nothing can make it again.
+        """
+        encoded = 0
+        for position, segment in enumerate(self._segments):
+            try:
+                map_segment(self.folder, segment, self._meta.dim)
+            except CorruptIndexError:
+                encoded += self._encode_again(position, encode)
+        self._rewrite()
+        return encoded
+
+    def _encode_again(self, position: int, encode: Callable[[list[str]], Vectors]) -> int:
+        """Put a new segment in the place of one that cannot be read."""
+        segment, chunks = self._segments[position], self._chunks()
+        _, deleted = document_numbers(self._connection, self._path)
+        rows = np.arange(segment.first_row, segment.first_row + segment.rows)
+        live = rows[~np.isin(chunks.documents[rows], deleted)]
+        passages = read_passages(self._connection, self._path, chunks, live)
+        # what was deleted is in no answer, whatever its vector is
+        vectors = np.zeros((segment.rows, self._meta.dim), np.float32)
+        vectors[:, 0] = 1
+        if len(live):
+            vectors[live - segment.first_row] = encode([passage.text for passage in passages])
+        check_vectors(vectors, segment.rows, self._meta.dim)
+        written = write_segment(self.folder, segment.first_row, vectors)
+        meta = replace(self._meta, generation=self._meta.generation + 1)
+        with sqlite_errors(self._path), transaction(self._connection):
+            delete_segment(self._connection, segment)
+            insert_segment(self._connection, written)
+            save_meta(self._connection, meta)
+        segments = [*self._segments]
+        segments[position] = written
+        self._committed(meta, segments)
+        return len(live)
+
+    def _rewrite(self) -> None:
+        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in self._segments]
+        source = Source(
+            self.folder,
+            self._connection,
+            self._path,
+            self._meta,
+            self._chunks(),
+            RowReader(mapped),
+        )
+        building = compact(source)
+        self._connection.close()  # Windows replaces no file that is open
+        try:
+            building.finish(self._meta.generation + 1)
+        finally:
+            building.close()
+            self._connection = open_database(self._path, "rw")
+        meta = load_meta(self._connection, self._path)
+        self._committed(meta, read_segments(self._connection, self._path))
+        sweep_folder(self.folder)
+
+    def _chunks(self) -> Chunks:
+        return read_chunks(
+            self._connection, self._path, self._meta.numbered, chunked=self.chunk is not None
+        )
+
     def _committed(self, meta: Meta, segments: list[Segment]) -> None:
         self._meta, self._segments = meta, segments
         write_manifest(self.folder, self.facts)
@@ -274,9 +300,7 @@ class IndexEditor:
         """Pairs of random documents, drawn anew as long as the index is too small for enough."""
         if len(self._meta.background) >= PAIRS:
             return self._meta.background
-        chunked = self.chunk is not None
-        chunks = read_chunks(self._connection, self._path, self._meta.numbered, chunked=chunked)
-        documents = np.concatenate([chunks.documents, np.array(owners, np.int64)])
+        documents = np.concatenate([self._chunks().documents, np.array(owners, np.int64)])
         mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in segments]
         return sample_pair_scores([segment.vectors for segment in mapped], documents)
 

@@ -141,7 +141,7 @@ def read_chunks(
             f"chunk {row[wrong[0]]}, of document {document[wrong[0]]} from {start[wrong[0]]} to "
             f"{stop[wrong[0]]}, does not follow the one before it",
         )
-    last = document[-1] if len(row) else None
+    last = document[-1] if len(row) else -1
     if last != documents - 1:
         raise damaged(path, f"its chunks end with document {last}, not with {documents - 1}")
     return Chunks(document, table[:, 2:])

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apsw
+import numpy as np
 
 from simsearch.corpus import Row, RowProblem, content_id
 from simsearch.encoder import canonical_json
 from simsearch.errors import CorpusError
+from simsearch.index.background import Rows
 from simsearch.records import Document
 from simsearch.store.database import damaged, record, records, sqlite_errors, stream
 
@@ -143,6 +145,14 @@ def _origin(connection: apsw.Connection, id_: str) -> tuple[Path, int]:
         (id_,),
     )
     return Path(os.fsdecode(path)), line
+
+
+def document_numbers(connection: apsw.Connection, path: Path) -> tuple[Rows, Rows]:
+    """The numbers of the documents that are there, and of those that were deleted; int64 (n,)."""
+    with sqlite_errors(path):
+        live = records(connection, "SELECT number FROM documents ORDER BY number")
+        deleted = records(connection, "SELECT document FROM tombstones ORDER BY document")
+    return np.array(live, np.int64).reshape(-1), np.array(deleted, np.int64).reshape(-1)
 
 
 def read_documents(

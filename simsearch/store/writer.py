@@ -124,7 +124,7 @@ class IndexWriter:
     def _read_building(self, replace: bool) -> None:
         path = self.folder / BUILDING
         try:
-            building = Building(self.folder)
+            building = Building(self.folder, self.folder / BUILDING)
         except CorruptIndexError:
             if not replace or not made_by_simsearch(path):
                 raise
@@ -160,7 +160,7 @@ class IndexWriter:
         if (spans is None) != (self._plan.chunk is None):
             raise ValueError(f"the plan's chunk is {self._plan.chunk}, but spans is {spans}")
         report = ingest(self.folder, self._plan, rows, on_error, spans)
-        self._building = Building(self.folder)
+        self._building = Building(self.folder, self.folder / BUILDING)
         sweep_folder(self.folder)  # the segments of another plan's build, now given up
         return report
 
