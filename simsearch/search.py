@@ -95,7 +95,7 @@ class Searcher:
         """
         found: dict[int, Found] = {}
         lacking = list(range(len(vectors)))
-        average = -(-self._index.total // max(1, self._stored.chunks.count))
+        average = max(1, -(-self._index.total // max(1, self._stored.chunks.count)))
         wanted = k * min(average, _MOST_ROWS_PER_DOCUMENT)
         while lacking:
             answers = self._index.search(vectors[lacking], wanted)

@@ -233,6 +233,9 @@ class TestDelete:
         assert contents(index) == {}
         with Searcher(ENCODER, StoredIndex.open(index)) as searcher:
             assert searcher.query("a") == []
+            with IndexEditor.open(index) as editor:
+                editor.optimize()
+            assert searcher.query("a") == []
             add(index, [row("4", "a")])
             assert [hit.id for hit in searcher.query("a")] == ["4"]
 

@@ -40,6 +40,10 @@ _SCHEMA = (
 _CACHE_KIB = 65_536  # ids come in random order; with SQLite's own 2 MB, inserting them is slow
 
 
+class InterruptedCommitError(StoreError):
+    """A killed writer left a commit half done, which can't be undone without writing."""
+
+
 def create_database(path: Path) -> apsw.Connection:
     """A new database with empty tables."""
     with sqlite_errors(path):
@@ -178,10 +182,15 @@ def _translated(path: Path, error: apsw.Error) -> StoreError:
             f"{path}: the disk is full; make room and run the same command again, it goes on where "
             "it stopped"
         )
+    reason = getattr(error, "extendedresult", None)
+    if reason == apsw.SQLITE_READONLY_ROLLBACK:
+        return InterruptedCommitError(
+            f"{path} was being written when its writer was killed, and this cannot be undone "
+            "where nothing may be written; open it once where it may, or copy the folder there"
+        )
     if isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)):
         return StoreError(f"{path} cannot be opened ({error}); check its permissions")
     if isinstance(error, apsw.IOError):
-        reason = getattr(error, "extendedresult", None)
         if reason in (apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_FSYNC):
             return StoreError(
                 f"{path} cannot be written ({error}); the disk may be full: make room and run the "
@@ -222,6 +231,11 @@ def _connect(path: Path, flags: int) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def roll_back(path: Path) -> None:
+    """Undo what a killed writer left half done, as the next writer would."""
+    open_database(path, "rw").close()
 
 
 @cache

@@ -14,7 +14,15 @@ import apsw
 from simsearch.errors import StoreError
 from simsearch.store.absent import no_index
 from simsearch.store.chunks import Passage, read_chunks, read_passages
-from simsearch.store.database import damaged, open_database, record, sqlite_errors, stream
+from simsearch.store.database import (
+    InterruptedCommitError,
+    damaged,
+    open_database,
+    record,
+    roll_back,
+    sqlite_errors,
+    stream,
+)
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
 from simsearch.store.segments import MappedSegment, Segment, map_segment, read_segments
@@ -178,6 +186,8 @@ def _opened(folder: Path, use: Callable[[apsw.Connection], Result]) -> Result:
             except BaseException:
                 connection.close()
                 raise
+        except InterruptedCommitError:
+            roll_back(path)
         except StoreError:
             # A build that ended meanwhile has put another index in place of the one that was being
             # opened, and swept its segments.
@@ -188,13 +198,26 @@ def _opened(folder: Path, use: Callable[[apsw.Connection], Result]) -> Result:
 @contextmanager
 def _snapshot(connection: apsw.Connection, path: Path) -> Iterator[None]:
     """Let everything that the block reads be of one commit."""
-    with sqlite_errors(path):
-        connection.execute("BEGIN")
+    try:
+        _begin(connection, path)
+    except InterruptedCommitError:
+        roll_back(path)
+        _begin(connection, path)
     try:
         yield
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _begin(connection: apsw.Connection, path: Path) -> None:
+    with sqlite_errors(path):
+        connection.execute("BEGIN")
+        try:
+            record(connection, "SELECT 1 FROM sqlite_schema")  # only reading begins the transaction
+        except apsw.Error:
+            connection.execute("ROLLBACK")
+            raise
 
 
 def _inode(path: Path) -> tuple[int, int]:
