@@ -1,4 +1,4 @@
-"""The verbs that change an index, and that look after it: add, delete, optimize, verify, repair."""
+"""The verbs that change an index, look after it, or carry it elsewhere."""
 
 from __future__ import annotations
 
@@ -172,3 +172,43 @@ def repair(index: Path, **options: Any) -> None:
 
     encoded = pipeline.repair(index, overrides=encoder_overrides(options))
     click.echo(printable(f"{index}: repaired, {counted(encoded, 'text')} encoded again"), err=True)
+
+
+@click.command()
+@index_argument
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A new file."
+)
+def export(index: Path, out: Path) -> None:
+    """Write the index DIR to one parquet file: documents, vectors, and what made them.
+
+    \b
+    simsearch export indexes/faq --out faq.parquet
+    simsearch import faq.parquet --index elsewhere/faq
+    """
+    from simsearch.cli.render import printable
+    from simsearch.store import export_index
+
+    count = export_index(index, out)
+    click.echo(printable(f"{out}: {counted(count, 'document')}"), err=True)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--index", type=click.Path(path_type=Path), metavar="DIR", help="[default: indexes/<FILE>]"
+)
+@click.option("--replace", is_flag=True, help="In the place of what DIR holds.")
+def import_(file: Path, index: Path | None, replace: bool) -> None:
+    """Make an index of a FILE that `export` wrote. Nothing is encoded; all of it is checked.
+
+    An interrupted import resumes when the same command is run again.
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import printable, progress_bar
+    from simsearch.store import import_index
+
+    folder = pipeline.default_index([file]) if index is None else index
+    with progress_bar("Importing") as progress:
+        count = import_index(file, folder, replace=replace, progress=progress)
+    click.echo(printable(f"{folder}: {counted(count, 'document')}"), err=True)

@@ -6,7 +6,15 @@ import click
 
 from simsearch import __version__
 from simsearch.cli.benchmark_command import benchmark
-from simsearch.cli.change_commands import add, delete, optimize, repair, verify
+from simsearch.cli.change_commands import (
+    add,
+    delete,
+    export,
+    import_,
+    optimize,
+    repair,
+    verify,
+)
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
 from simsearch.cli.index_commands import build, info, query
 from simsearch.cli.model_commands import export_hf, models
@@ -25,7 +33,7 @@ def cli() -> None:
     """
 
 
-_INDEX = (build, query, info, add, delete, optimize, verify, repair)
+_INDEX = (build, query, info, add, delete, optimize, verify, repair, export, import_)
 _ENCODER = (encode, similarity, whiten, calibrate)
 for command in (*_INDEX, *_ENCODER, benchmark, models, export_hf):
     cli.add_command(command)

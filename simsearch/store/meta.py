@@ -118,14 +118,15 @@ def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
         except ValueError:
             parsed = value  # which is none of these
         if name == "chunk":
-            if parsed is None or _is_chunk(parsed):
+            if parsed is None or is_chunk(parsed):
                 return parsed and tuple(parsed)
         elif isinstance(parsed, dict):
             return parsed
     raise damaged(path, f"{name!r} in its table meta is not of the right type")
 
 
-def _is_chunk(value: object) -> bool:
+def is_chunk(value: object) -> bool:
+    """Whether these are the tokens of a chunk and an overlap, as JSON has them."""
     if not isinstance(value, list) or [type(number) for number in value] != [int, int]:
         return False
     tokens, overlap = value

@@ -25,7 +25,7 @@ from simsearch.store.database import (
 )
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
-from simsearch.store.segments import MappedSegment, Segment, map_segment, read_segments
+from simsearch.store.segments import MappedSegment, RowReader, Segment, map_segment, read_segments
 from simsearch.store.truncation import read_truncated
 
 Result = TypeVar("Result")
@@ -34,7 +34,8 @@ Result = TypeVar("Result")
 class StoredIndex:
     """Documents and vectors of a finished index. Its methods may be called from several threads.
 
-    ``segments`` are float32 (rows, dim) arrays, memory-mapped, in row order; ``chunks`` says which
+    ``segments`` are float32 (rows, dim) arrays, memory-mapped, in row order, and ``vectors(rows)``
+    gathers some of the rows, each checked; ``chunks`` says which
     document each row stands for, by its number. ``deleted`` are the documents that no answer may
     contain, ``truncated`` those whose end is in no vector; ``count`` is the number of documents
     that are left. ``background`` (float32, ascending) is the sample for
@@ -104,9 +105,11 @@ class StoredIndex:
         self.dim, self.kind, self.background = meta.dim, meta.kind, meta.background
         self.identity, self.fingerprint = meta.identity, meta.fingerprint
         self.settings, self.generation = meta.settings, meta.generation
+        self.chunk = meta.chunk
         self.rows, self.chunks = rows, chunks
         self.truncated, self.deleted = truncated, deleted
         self.segments = [mapped[segment].vectors for segment in files]
+        self.vectors = RowReader([mapped[segment] for segment in files])
         self.count = meta.numbered - len(deleted)
 
     def ids(self, documents: Sequence[int]) -> list[str]:

@@ -43,6 +43,12 @@ def read_truncated(connection: apsw.Connection, path: Path, documents: int) -> f
     return frozenset(number for number, _ in found)
 
 
+def read_lengths(connection: apsw.Connection, path: Path) -> dict[int, int]:
+    """How many tokens each document has that was cut, by its number."""
+    with sqlite_errors(path):
+        return dict(records(connection, "SELECT document, tokens FROM truncated"))
+
+
 def read_truncation(connection: apsw.Connection, path: Path) -> Truncation:
     """The summary, for a report."""
     with sqlite_errors(path):
