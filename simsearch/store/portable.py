@@ -255,7 +255,7 @@ def _parquet_file(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError:
         raise CorpusError(f"{path} does not exist; give a file that `export` wrote") from None
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise CorpusError(f"{path} cannot be read as parquet ({reason}); export it again") from None
 
