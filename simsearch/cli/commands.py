@@ -16,7 +16,7 @@ from simsearch.cli.change_commands import (
     verify,
 )
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
-from simsearch.cli.index_commands import build, info, query
+from simsearch.cli.index_commands import build, duplicates, info, query
 from simsearch.cli.model_commands import export_hf, models
 
 
@@ -33,7 +33,18 @@ def cli() -> None:
     """
 
 
-_INDEX = (build, query, info, add, delete, optimize, verify, repair, export, import_)
+_SEARCHING = (build, query, info, duplicates)
+_CHANGING = (add, delete, optimize, verify, repair, export, import_)
 _ENCODER = (encode, similarity, whiten, calibrate)
-for command in (*_INDEX, *_ENCODER, benchmark, models, export_hf):
+for command in (
+    build,
+    query,
+    info,
+    duplicates,
+    *_CHANGING,
+    *_ENCODER,
+    benchmark,
+    models,
+    export_hf,
+):
     cli.add_command(command)

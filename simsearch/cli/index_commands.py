@@ -204,3 +204,36 @@ def info(index: Path, as_json: bool) -> None:
         print_json(facts)
     else:
         print_facts(facts)
+
+
+@click.command()
+@index_argument
+@click.option(
+    "--threshold",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
+    help="The least cosine of two documents that are put together.",
+)
+@json_option
+def duplicates(index: Path, threshold: float, as_json: bool) -> None:
+    """List the clusters of documents in DIR that say nearly the same, greatest first.
+
+    \b
+    simsearch duplicates indexes/faq --threshold 0.97
+    """
+    from simsearch.cli.render import print_cluster, progress_bar
+    from simsearch.duplicates import near_duplicates
+    from simsearch.store import StoredIndex
+
+    with StoredIndex.open(index) as stored, progress_bar("Comparing") as progress:
+        for cluster in near_duplicates(stored, threshold, progress):
+            if as_json:
+                documents = [
+                    {"id": d.document.id, "score": d.score, "text": d.document.text}
+                    for d in cluster
+                ]
+                print_json({"size": len(cluster), "documents": documents})
+            else:
+                print_cluster(cluster)

@@ -15,12 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from simsearch.cli.options import counted
+from simsearch.duplicates import Duplicate
 from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, notes_of, tables
 from simsearch.records import Hit
 from simsearch.sources import Model, find_source
 
 _WIDE = 112  # columns of a terminal
 _MOST_CHARACTERS = 600  # of a text in a table; --json has all of it
+_MOST_OF_A_CLUSTER = 20  # documents of a cluster in a table
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -88,6 +90,23 @@ def _shown(hit: Hit) -> str:
 
 def _beginning(text: str) -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS].rstrip()}…"
+
+
+def print_cluster(cluster: Sequence[Duplicate]) -> None:
+    """The documents of a cluster, each with its cosine with the first."""
+    console = Console(highlight=False)
+    console.print(Text(counted(len(cluster), "document"), style="bold"))
+    rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    rows.add_column(justify="right")
+    rows.add_column(ratio=1, overflow="fold")
+    rows.add_column(style="dim", overflow="fold")
+    for found in cluster[:_MOST_OF_A_CLUSTER]:
+        text = Text(printable(_beginning(found.document.text)))
+        rows.add_row(f"{found.score:.3f}", text, Text(printable(found.document.id)))
+    if len(cluster) > _MOST_OF_A_CLUSTER:
+        rows.add_row("", Text(f"… and {len(cluster) - _MOST_OF_A_CLUSTER:,} more", "dim"), "")
+    console.print(rows)
+    console.print()
 
 
 def print_facts(facts: dict[str, Any]) -> None:
