@@ -268,7 +268,7 @@ class TestDamage:
         [
             ("DELETE FROM chunks WHERE row = 2", f"chunk 3, of document 2 from 0 to 6, {FOLLOWS}"),
             ("DELETE FROM chunks WHERE row = 5", "its chunks end with document 2, not with 3"),
-            ("DELETE FROM chunks", "its chunks end with document None, not with 3"),
+            ("DELETE FROM chunks", "its chunks end with document -1, not with 3"),
             (
                 "INSERT INTO chunks VALUES (6, 4, 0, 1)",
                 "its chunks end with document 4, not with 3",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +17,19 @@ PAIRS = 10_000
 
 
 def sample_pair_scores(
-    segments: Sequence[Vectors], documents: Rows, *, pairs: int = PAIRS, seed: int = 0
+    vectors: Callable[[Rows], Vectors], documents: Rows, *, pairs: int = PAIRS, seed: int = 0
 ) -> Vectors:
     """Cosines of random pairs of rows of different documents, float32 (pairs,), ascending.
 
-    ``segments`` are float32 (rows, dim) arrays of unit vectors; ``documents``, int64 (rows,) and
+    ``vectors`` gathers rows as float32 (n, dim) unit vectors; ``documents``, int64 (rows,) and
     ascending, says which document each row is of. All pairs, each once, where the rows make no more
-    than ``pairs``; none where there are fewer than two documents. Equal seeds give equal samples,
-    however the rows are cut into segments.
+    than ``pairs``; none where there are fewer than two documents. Equal seeds give equal samples.
     """
     left, right = _pairs(documents, pairs, np.random.default_rng(seed))
     scores = np.empty(len(left), np.float32)
     for start in range(0, len(left), SCORED_AT_ONCE):
         part = slice(start, start + SCORED_AT_ONCE)
-        a, b = _gather(segments, left[part]), _gather(segments, right[part])
+        a, b = vectors(left[part]), vectors(right[part])
         scores[part] = (a.astype(np.float64) * b).sum(axis=1)
     return np.sort(np.clip(scores, -1.0, 1.0))
 
@@ -62,14 +61,3 @@ def _pairs(documents: Rows, pairs: int, rng: np.random.Generator) -> tuple[Rows,
     size = np.searchsorted(documents, documents[left], side="right") - first
     right = rng.integers(0, total - size)
     return left, right + size * (right >= first)  # the document itself is stepped over
-
-
-def _gather(segments: Sequence[Vectors], rows: Rows) -> Vectors:
-    """The rows with these numbers, float32 (len(rows), dim)."""
-    ends = np.cumsum([len(segment) for segment in segments])
-    owner = np.searchsorted(ends, rows, side="right")
-    vectors = np.empty((len(rows), segments[0].shape[1]), np.float32)
-    for i in np.unique(owner):
-        here = owner == i
-        vectors[here] = segments[i][rows[here] - (ends[i] - len(segments[i]))]
-    return vectors

@@ -27,10 +27,12 @@ from simsearch.store.folder import (
 )
 from simsearch.store.meta import BuildPlan, Meta, load_meta, program_version, save_meta
 from simsearch.store.segments import (
+    RowReader,
     Vectors,
     check_vectors,
     insert_segment,
     map_segment,
+    map_segments,
     read_segments,
     write_segment,
 )
@@ -162,8 +164,7 @@ class Building:
         """Put the new index in the place of the old one, at one stroke; this object is closed."""
         if self.done != self.total:
             raise ValueError(f"{self.done} of {self.total} texts have vectors; encode the rest")
-        mapped = [map_segment(self._folder, segment, self.meta.dim) for segment in self.segments]
-        vectors = [segment.vectors for segment in mapped]
+        vectors = RowReader(map_segments(self._folder, self.segments, self.meta.dim))
         meta = replace(
             self.meta,
             generation=generation,

@@ -48,6 +48,7 @@ from simsearch.store.segments import (
     delete_segment,
     insert_segment,
     map_segment,
+    map_segments,
     read_segments,
     write_segment,
 )
@@ -267,7 +268,7 @@ class IndexEditor:
         return len(live)
 
     def _rewrite(self) -> None:
-        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in self._segments]
+        mapped = map_segments(self.folder, self._segments, self._meta.dim)
         source = Source(
             self.folder,
             self._connection,
@@ -301,8 +302,8 @@ class IndexEditor:
         if len(self._meta.background) >= PAIRS:
             return self._meta.background
         documents = np.concatenate([self._chunks().documents, np.array(owners, np.int64)])
-        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in segments]
-        return sample_pair_scores([segment.vectors for segment in mapped], documents)
+        vectors = RowReader(map_segments(self.folder, segments, self._meta.dim))
+        return sample_pair_scores(vectors, documents)
 
     def _unstage(self) -> None:
         if self._staged is not None:

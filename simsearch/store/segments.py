@@ -152,6 +152,11 @@ def map_segment(folder: Path, segment: Segment, dim: int, *, checked: bool = Tru
     return MappedSegment(path, vectors, words[rows * dim :], np.full(rows, checked))
 
 
+def map_segments(folder: Path, segments: Sequence[Segment], dim: int) -> list[MappedSegment]:
+    """The segments, their hashes unchecked: for a ``RowReader``, which checks each row."""
+    return [map_segment(folder, segment, dim, checked=False) for segment in segments]
+
+
 def _bytes(array: npt.NDArray[np.float32] | npt.NDArray[np.uint32]) -> memoryview:
     """The bytes of a C-contiguous array, without a copy."""
     return array.reshape(-1).view(np.uint8).data
