@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from types import TracebackType
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
+from simsearch.filters import Filter, parse_filter
 from simsearch.index.background import Rows, percentile
 from simsearch.index.faiss import FlatIndex
 from simsearch.records import Hit
@@ -45,7 +46,8 @@ class Searcher:
         check_encoder(stored, self.encoder)
         self._index = FlatIndex(stored.segments)
         self._documents = stored.chunks.documents
-        self._deleted = np.array(sorted(stored.deleted), np.int64)
+        deleted = np.array(sorted(stored.deleted), np.int64)
+        self._live = ~np.isin(self._documents, deleted)
         self._generation = stored.generation
 
     @contextmanager
@@ -56,30 +58,44 @@ class Searcher:
                 self._attach()
             yield
 
-    def query(self, text: str, k: int = 10, threshold: float | None = None) -> list[Hit]:
-        """The answer to one text: ``search([text], k, threshold)[0]``."""
-        return self.search([text], k, threshold)[0]
+    def query(
+        self,
+        text: str,
+        k: int = 10,
+        threshold: float | None = None,
+        filter: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The answer to one text: ``search([text], k, threshold, filter)[0]``."""
+        return self.search([text], k, threshold, filter)[0]
 
     def search(
-        self, texts: Sequence[str], k: int = 10, threshold: float | None = None
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        threshold: float | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[list[Hit]]:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
         A document that was cut into chunks counts by the best of them (of equal ones the first).
-        Fewer where the corpus is smaller, or where scores are below ``threshold``; none for an
-        empty text. What any process has committed to the index before is found. Raises
+        Only documents whose metadata the ``filter`` matches (see ``simsearch.filters``): if there
+        are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where scores are
+        below ``threshold``; none for an empty text. What any process has committed to the index
+        before is found. Raises
         SettingsError for a ``k`` that is no positive integer, for a ``threshold`` that is no
-        number, and if ``texts`` is a single string.
+        number, for a filter that is none, and if ``texts`` is a single string.
         """
         if isinstance(texts, str):
             raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
         _check_settings(k, threshold)
+        wanted = None if filter is None else parse_filter(filter)
         asked = [i for i, text in enumerate(texts) if text.strip()]
         answers: list[list[Hit]] = [[] for _ in texts]
         if asked:
             vectors = self.encoder.encode([texts[i] for i in asked], prompt="query")
             with self._reading():
-                for i, found in zip(asked, self._nearest(vectors, k), strict=True):
+                nearest = self._nearest(vectors, k, self._allowed(wanted))
+                for i, found in zip(asked, nearest, strict=True):
                     answers[i] = self._hits(found, k, threshold)
         return answers
 
@@ -88,8 +104,16 @@ class Searcher:
         with self._reading():
             return self._stored.info()
 
-    def _nearest(self, vectors: Vectors, k: int) -> list[Found]:
-        """For each vector the best k live documents, and all that tie with the last of them.
+    def _allowed(self, wanted: Filter | None) -> npt.NDArray[np.bool_]:
+        """Which rows an answer may have, bool (rows,): those of live documents that match."""
+        if wanted is None:
+            return self._live
+        matching = np.zeros(self._stored.chunks.count, np.bool_)
+        matching[self._stored.matching(wanted)] = True
+        return self._live & matching[self._documents]
+
+    def _nearest(self, vectors: Vectors, k: int, allowed: npt.NDArray[np.bool_]) -> list[Found]:
+        """For each vector the best k allowed documents, and all that tie with the last of them.
 
         Each by its best row, of equal ones the first.
         """
@@ -100,17 +124,18 @@ class Searcher:
         while lacking:
             answers = self._index.search(vectors[lacking], wanted)
             for i, answer in zip(lacking, answers, strict=True):
-                found[i] = self._best(k, *answer)
+                found[i] = self._best(k, allowed, *answer)
             if wanted >= self._index.total:
                 break
             lacking = [i for i in lacking if len(found[i][0]) < k]
             wanted *= 2  # deleted documents, or further chunks of those found, took the places
         return [found[i] for i in range(len(vectors))]
 
-    def _best(self, k: int, rows: Rows, scores: npt.NDArray[np.float64]) -> Found:
-        """The best k documents of ``rows``, which are sorted by (-score, row), and their ties."""
-        live = ~np.isin(self._documents[rows], self._deleted)
-        rows, scores = rows[live], scores[live]
+    def _best(
+        self, k: int, allowed: npt.NDArray[np.bool_], rows: Rows, scores: npt.NDArray[np.float64]
+    ) -> Found:
+        """The best k allowed documents of ``rows``, sorted by (-score, row), and their ties."""
+        rows, scores = rows[allowed[rows]], scores[allowed[rows]]
         _, firsts = np.unique(self._documents[rows], return_index=True)
         firsts.sort()
         rows, scores = rows[firsts], scores[firsts]

@@ -16,12 +16,12 @@ from simsearch import filters
 from simsearch.errors import CorruptIndexError, SettingsError
 from simsearch.filters import AllOf, AnyOf, Compare, Contains, Not, OneOf, parse_filter
 from simsearch.store.filtering import (
-    FIELDS_TABLE,
     delete_fields,
     field_records,
     insert_fields,
     matching_documents,
 )
+from simsearch.store.schema import FIELDS
 
 INJECTIONS = ["x' OR '1'='1", '"; DROP TABLE fields; --', "?1", ":key", "%", "a_", "') --"]
 
@@ -30,7 +30,7 @@ def database(documents: dict[int, dict[str, Any]]) -> apsw.Connection:
     """The documents under their numbers; of ``documents``, as much as filters read."""
     connection = apsw.Connection(":memory:")
     connection.execute("CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT UNIQUE)")
-    connection.execute(FIELDS_TABLE)
+    connection.execute(FIELDS)
     for number, metadata in documents.items():
         add(connection, number, metadata)
     return connection

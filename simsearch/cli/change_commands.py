@@ -17,6 +17,7 @@ from simsearch.cli.options import (
     counted,
     encoder_options,
     encoder_overrides,
+    filter_option,
     json_option,
     model_option,
     pooling_option,
@@ -89,20 +90,24 @@ def _added(report: AddReport) -> str:
 @click.command()
 @index_argument
 @click.argument("ids", nargs=-1, metavar="ID...", callback=unicode_text)
+@filter_option
 @json_option
-def delete(index: Path, ids: tuple[str, ...], as_json: bool) -> None:
-    """Take the documents with these ids (or those on the lines of stdin) out of the index DIR.
+def delete(index: Path, ids: tuple[str, ...], filter: dict[str, Any] | None, as_json: bool) -> None:
+    """Take documents out of the index DIR: by ids, given or on the lines of stdin, or by metadata.
 
     No query finds them any more. Ids that are not there are named.
 
     \b
     simsearch delete indexes/faq 17 18
     simsearch delete indexes/faq < outdated.txt
+    simsearch delete indexes/faq --filter '{"year": {"$lt": 2020}}'
     """
     from simsearch import pipeline
     from simsearch.cli.render import printable
 
-    report = pipeline.delete(index, ids or list(stdin_lines()))
+    if not ids and filter is None:
+        ids = tuple(stdin_lines())
+    report = pipeline.delete(index, ids, filter=filter)
     if as_json:
         print_json({**asdict(report), "folder": str(report.folder)})
     for line in _missing(report.missing):

@@ -22,6 +22,7 @@ from simsearch.cli.options import (
     counted,
     encoder_options,
     encoder_overrides,
+    filter_option,
     json_option,
     model_option,
     pooling_option,
@@ -136,12 +137,15 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
     metavar="X",
     help="Only hits of this score or more.",
 )
+@filter_option
 @model_option
 @pooling_option
 @encoder_options
 @config_option
 @json_option
-def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def query(
+    index: Path, text: tuple[str, ...], filter: dict[str, Any] | None, as_json: bool, **options: Any
+) -> None:
     """Find the documents of DIR that are nearest to each TEXT (or to each line of stdin).
 
     The score is the cosine similarity. "higher than" says how many of 100 random pairs of documents
@@ -150,6 +154,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
 
     \b
     simsearch query indexes/faq "怎么退款？" "Where is my parcel?" -k 3
+    simsearch query indexes/faq "refund" --filter '{"language": "en", "year": {"$gte": 2020}}'
     simsearch query indexes/faq --json < questions.txt > hits.jsonl
     """
     from simsearch import pipeline
@@ -161,7 +166,7 @@ def query(index: Path, text: tuple[str, ...], as_json: bool, **options: Any) -> 
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:
         for texts in [list(text)] if text else _batches(stdin_lines()):
-            answers = searcher.search(texts, settings.query.k, settings.query.threshold)
+            answers = searcher.search(texts, settings.query.k, settings.query.threshold, filter)
             for asked, hits in zip(texts, answers, strict=True):
                 if as_json:
                     print_json(hits_as_json(asked, hits))

@@ -44,6 +44,24 @@ class LayersOrEach(Numbers):
         return value if value == "each" else super().convert(value, param, ctx)
 
 
+class JsonObject(click.ParamType):  # type: ignore[type-arg]
+    """A JSON object."""
+
+    name = "json"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """The object as a dictionary."""
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{value!r} is not JSON ({error})", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f'{value!r} is not an object such as {{"language": "en"}}', param, ctx)
+        return found
+
+
 EXISTING_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -62,6 +80,12 @@ corpus_argument = click.argument(
 )
 config_option = click.option(
     "--config", type=EXISTING_FILE, help="Settings file, instead of ./config.yaml."
+)
+filter_option = click.option(
+    "--filter",
+    type=JsonObject(),
+    metavar="JSON",
+    help="Only documents of such metadata ($eq $ne $gt $gte $lt $lte $in $nin $contains $and $or).",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, and nothing else."

@@ -11,6 +11,7 @@ from simsearch.config import OnError
 from simsearch.corpus import read_corpus
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
+from simsearch.filters import parse_filter
 from simsearch.pipeline.building import chunk_spans, truncated_texts
 from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
@@ -105,13 +106,19 @@ def _commit(editor: IndexEditor, encoder: Encoder, batch: Batch) -> int:
     return len({batch.owners[position] for position in cut})
 
 
-def delete(index: str | Path, ids: Sequence[str]) -> DeleteReport:
-    """Take the documents with these ids out of a finished index, all in one commit.
+def delete(
+    index: str | Path, ids: Sequence[str] = (), *, filter: Mapping[str, Any] | None = None
+) -> DeleteReport:
+    """Take documents out of a finished index, by id or by their metadata, all in one commit.
 
     No query finds them any more; ``optimize`` erases what is left of them on the disk. Ids that are
-    not there are reported. Raises the StoreErrors of the folder.
+    not there are reported. Raises the StoreErrors of the folder, and SettingsError for a ``filter``
+    that is none (see ``simsearch.filters``).
     """
+    wanted = None if filter is None else parse_filter(filter)
     with IndexEditor.open(Path(index)) as editor:
+        if wanted is not None:
+            ids = [*ids, *editor.matching(wanted)]
         missing = editor.delete(ids)
         return DeleteReport(
             folder=editor.folder,

@@ -15,6 +15,7 @@ import numpy as np
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD
 from simsearch.errors import CorruptIndexError
+from simsearch.filters import Filter
 from simsearch.index.background import PAIRS, sample_pair_scores
 from simsearch.store.absent import no_index
 from simsearch.store.chunks import Chunks, Spans, append_chunks, read_chunks, read_passages
@@ -34,9 +35,11 @@ from simsearch.store.documents import (
     find_document,
     insert_document,
     insert_rows,
+    read_document,
     read_documents,
 )
 from simsearch.store.facts import Facts, read_facts, write_manifest
+from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX, FolderLock, new_ingest_name, remove_database, remove_file
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import Meta, load_meta, save_meta
@@ -169,7 +172,7 @@ class IndexEditor:
             for number in batch.replaced:
                 delete_document(self._connection, self._path, number)
             for number, document in batch.relabelled:
-                change_metadata(self._connection, number, document)
+                change_metadata(self._connection, self._path, number, document)
             for number, document in zip(numbers, batch.new, strict=True):
                 insert_document(self._connection, number, document)
             if self.chunk is not None:
@@ -202,6 +205,11 @@ class IndexEditor:
         mapped = [map_segment(self.folder, old, self._meta.dim).vectors for old in folded]
         row = sum(segment.rows for segment in self._segments[:first])
         return folded, [write_segment(self.folder, row, np.concatenate([*mapped, vectors]))]
+
+    def matching(self, filter: Filter) -> list[str]:
+        """The ids of the documents that a filter matches."""
+        numbers = matching_documents(self._connection, self._path, filter)
+        return [read_document(self._connection, self._path, int(n)).id for n in numbers]
 
     def delete(self, ids: Sequence[str]) -> list[str]:
         """Take the documents with these ids out, durably; returns the ids that were not there."""

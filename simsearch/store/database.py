@@ -1,4 +1,4 @@
-"""SQLite: how a database of an index is opened, what tables it has, and what its errors mean.
+"""SQLite: how a database of an index is opened, and what its errors mean.
 
 Each page of a database carries a checksum, written and checked by SQLite's checksum VFS
 (sqlite.org/cksumvfs.html): a byte that changes on the disk is an error where it is read, never an
@@ -17,6 +17,7 @@ import apsw
 import apsw.sqlite_extra
 
 from simsearch.errors import CorruptIndexError, IndexBusyError, StoreError
+from simsearch.store.schema import TABLES
 
 APPLICATION_ID = 0x53534958  # "SSIX", in the file's header: made by simsearch
 FORMAT = 3  # the header's user_version; a program reads its own and refuses others
@@ -25,18 +26,6 @@ _CHECKSUM = 8  # bytes that each page reserves for it; the VFS takes no other nu
 _VFS = "cksmvfs"
 _WAIT = 10_000  # milliseconds for others' locks: a commit, or a reader's search
 
-_SCHEMA = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    "CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
-    " text TEXT NOT NULL, metadata TEXT NOT NULL, hash BLOB NOT NULL)",
-    # empty where every document has one vector
-    "CREATE TABLE chunks (row INTEGER PRIMARY KEY, document INTEGER NOT NULL,"
-    " start INTEGER NOT NULL, stop INTEGER NOT NULL)",
-    "CREATE TABLE segments (name TEXT PRIMARY KEY, first_row INTEGER NOT NULL,"
-    " rows INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE truncated (document INTEGER PRIMARY KEY, tokens INTEGER NOT NULL)",
-    "CREATE TABLE tombstones (document INTEGER PRIMARY KEY)",
-)
 _CACHE_KIB = 65_536  # ids come in random order; with SQLite's own 2 MB, inserting them is slow
 
 
@@ -52,7 +41,7 @@ def create_database(path: Path) -> apsw.Connection:
         with sqlite_errors(path), transaction(connection):
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
-            for statement in _SCHEMA:
+            for statement in TABLES:
                 connection.execute(statement)
     except BaseException:
         connection.close()

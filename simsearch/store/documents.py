@@ -20,6 +20,7 @@ from simsearch.errors import CorpusError
 from simsearch.index.background import Rows
 from simsearch.records import Document
 from simsearch.store.database import damaged, record, records, sqlite_errors, stream
+from simsearch.store.filtering import delete_fields, insert_fields
 
 PROBLEMS_SHOWN = 20
 
@@ -102,11 +103,18 @@ def insert_document(connection: apsw.Connection, number: int, document: Document
         "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (number, document.id, document.text, metadata, _document_hash(document)),
     )
-    return connection.changes() == 1
+    if connection.changes() == 0:
+        return False
+    insert_fields(connection, number, document.metadata)
+    return True
 
 
-def change_metadata(connection: apsw.Connection, number: int, document: Document) -> None:
+def change_metadata(
+    connection: apsw.Connection, path: Path, number: int, document: Document
+) -> None:
     """Give this document its metadata (id and text are the same), in the caller's transaction."""
+    delete_fields(connection, number, read_document(connection, path, number).metadata)
+    insert_fields(connection, number, document.metadata)
     connection.execute(
         "UPDATE documents SET metadata = ?, hash = ? WHERE number = ?",
         (_as_json(document), _document_hash(document), number),
@@ -115,7 +123,8 @@ def change_metadata(connection: apsw.Connection, number: int, document: Document
 
 def delete_document(connection: apsw.Connection, path: Path, number: int) -> None:
     """Take a document out, in the caller's transaction; its number is never given again."""
-    read_document(connection, path, number)
+    document = read_document(connection, path, number)
+    delete_fields(connection, number, document.metadata)
     connection.execute("DELETE FROM documents WHERE number = ?", (number,))
     connection.execute("DELETE FROM truncated WHERE document = ?", (number,))
     connection.execute("INSERT INTO tombstones VALUES (?)", (number,))

@@ -18,11 +18,6 @@ import numpy.typing as npt
 from simsearch.filters import AllOf, AnyOf, Compare, Contains, Filter, Not, OneOf, Order, Scalar
 from simsearch.store.database import damaged, record, sqlite_errors
 
-FIELDS_TABLE = (
-    "CREATE TABLE fields (key TEXT NOT NULL, value NOT NULL, document INTEGER NOT NULL,"
-    " PRIMARY KEY (key, value, document)) WITHOUT ROWID"
-)
-
 StoredValue: TypeAlias = str | int | float | bytes
 Mask: TypeAlias = npt.NDArray[np.bool_]
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import apsw
 
 from simsearch.errors import StoreError
+from simsearch.filters import Filter
+from simsearch.index.background import Rows
 from simsearch.store.absent import no_index
 from simsearch.store.chunks import Passage, read_chunks, read_passages
 from simsearch.store.database import (
@@ -23,6 +25,7 @@ from simsearch.store.database import (
     sqlite_errors,
     stream,
 )
+from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
 from simsearch.store.segments import MappedSegment, RowReader, Segment, map_segment, read_segments
@@ -130,6 +133,11 @@ class StoredIndex:
         with self._lock:
             path = self.folder / INDEX
             return list(read_passages(self._connection, path, self.chunks, rows))
+
+    def matching(self, filter: Filter) -> Rows:
+        """The numbers of the documents that a filter matches, int64 (n,), ascending."""
+        with self._lock:
+            return matching_documents(self._connection, self.folder / INDEX, filter)
 
     def info(self) -> dict[str, Any]:
         """The facts, as JSON values. ``bytes`` is what the database and the segments take on disk.

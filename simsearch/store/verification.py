@@ -14,6 +14,7 @@ from simsearch.store.absent import no_index
 from simsearch.store.chunks import check_spans, read_chunks
 from simsearch.store.database import open_database, sqlite_errors, stream
 from simsearch.store.documents import document_numbers, read_document
+from simsearch.store.filtering import field_records
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import Meta, load_meta
 from simsearch.store.segments import check_vectors, map_segment, read_segments
@@ -82,9 +83,12 @@ def _documents(connection: apsw.Connection, path: Path, meta: Meta) -> Iterator[
     chunks = read_chunks(connection, path, meta.numbered, chunked=meta.chunk is not None)
     if chunks.rows != (rows := sum(s.rows for s in read_segments(connection, path))):
         yield f"{path}: {chunks.rows} texts and {rows} vectors"
+    fields = _Tally()
     for number in live.tolist():
         try:
             document = read_document(connection, path, number)
+            for record in field_records(document.metadata):
+                fields.count((*record, number))
             if chunks.spans is not None:
                 first, last = np.searchsorted(chunks.documents, [number, number + 1])
                 spans = [(start, stop) for start, stop in chunks.spans[first:last].tolist()]
@@ -93,3 +97,27 @@ def _documents(connection: apsw.Connection, path: Path, meta: Meta) -> Iterator[
             yield str(error)
         except ValueError as error:
             yield f"{path}: document {number}: {error}"
+    with sqlite_errors(path):
+        for key, value, number in stream(connection, "SELECT key, value, document FROM fields"):
+            fields.uncount((key, value, number))
+    if fields.differ:
+        yield f"{path}: its table fields is not that of the documents' metadata; repair it"
+
+
+class _Tally:
+    """Tells whether two collections of records are equal, in whatever order each of them comes."""
+
+    def __init__(self) -> None:
+        self._sum = self._count = 0
+
+    def count(self, record: tuple[object, ...]) -> None:
+        self._sum += hash(record)
+        self._count += 1
+
+    def uncount(self, record: tuple[object, ...]) -> None:
+        self._sum -= hash(record)
+        self._count -= 1
+
+    @property
+    def differ(self) -> bool:
+        return (self._sum, self._count) != (0, 0)
