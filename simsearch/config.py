@@ -32,6 +32,7 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 Precision = Literal["auto", "float32", "int8"]
 RuntimeName = Literal["openvino", "tensorflow"]
 OnError = Literal["stop", "skip"]
+ColumnType = Literal["string", "integer", "number", "boolean", "list"]
 
 
 def _chunk(value: object) -> object:
@@ -97,11 +98,13 @@ class ManifestSettings(_Section):
 class CorpusSettings(_Section):
     """How corpus files are read. Columns: ``None`` means ``text``, and ``id`` if there is one.
 
+    ``types`` are those of further columns; without one, what a table holds is a string.
     ``chunk`` is (tokens, overlap) of the chunks that ``build`` cuts documents into, if it does.
     """
 
     text_column: str | None = None
     id_column: str | None = None
+    types: dict[str, ColumnType] = {}
     on_error: OnError = "stop"
     chunk: _Chunk | None = None
 

@@ -16,17 +16,16 @@ rows after it are still read.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import reprlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simsearch.config import OnError
+from simsearch.columns import Columns, Wanted, object_columns, table_columns, wanted_columns
+from simsearch.config import ColumnType, OnError
 from simsearch.errors import CorpusError, SimsearchError
 from simsearch.readers import (
     Record,
@@ -38,6 +37,7 @@ from simsearch.readers import (
     tsv_records,
     without_line_end,
 )
+from simsearch.values import metadata_problem, string_problem, typed
 
 _FORMATS = {
     ".txt": "txt",
@@ -47,7 +47,6 @@ _FORMATS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,44 +91,54 @@ class _Kind(NamedTuple):
     gzipped: bool
 
 
-class _Columns(NamedTuple):
-    """The columns that were asked for; ``None`` stands for the defaults."""
-
-    text: str | None
-    id: str | None
-
-
 def read_corpus(
-    paths: Sequence[Path], *, text_column: str | None = None, id_column: str | None = None
+    paths: Sequence[Path],
+    *,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    types: Mapping[str, ColumnType] | None = None,
 ) -> Iterator[Row | RowProblem]:
     """Stream the rows of ``paths``, in the order given.
 
     ``text_column`` names the column (JSON key) of the texts, by default ``text``; ``id_column``
-    that of the ids, by default ``id`` where there is one. The other columns become ``metadata``.
-    Both are ignored for ``.txt`` files, which have no columns, so that files may be mixed.
+    that of the ids, by default ``id`` where there is one. The other columns become ``metadata``,
+    those in ``types`` converted as values.py says; the values of tables are strings without. A
+    value of another type is a problem of its row. A JSON object may lack a column that has a type.
+    All these are ignored for ``.txt`` files, which have no columns, so that files may be mixed.
 
     Texts are kept exactly, but for the line end. A row longer than ``readers.MAX_ROW_BYTES``
     is a problem.
 
     Raises ``CorpusError`` at once for a missing file, a folder or an unknown suffix, and while
-    streaming for a file that cannot be decompressed or that lacks a column; raises
-    ``MissingPackageError`` at once for ``.parquet`` without pyarrow.
+    streaming for a file that cannot be decompressed or a table that lacks a column; raises at once
+    ``SettingsError`` for a type of the texts or ids, which are strings, and ``MissingPackageError``
+    for ``.parquet`` without pyarrow.
     """
+    wanted = wanted_columns(text_column, id_column, types)
     files = [(path, _kind(path)) for path in paths]
     for path, kind in files:
         if kind.format == "parquet":
             import_pyarrow(path)
-    columns = _Columns(text_column, id_column)
-    return (row for path, kind in files for row in _rows(path, kind, columns))
+    return (row for path, kind in files for row in _rows(path, kind, wanted))
 
 
-def hash_inputs(paths: Sequence[Path], *, text_column: str | None, id_column: str | None) -> str:
+def hash_inputs(
+    paths: Sequence[Path],
+    *,
+    text_column: str | None,
+    id_column: str | None,
+    types: Mapping[str, ColumnType] | None = None,
+) -> str:
     """SHA-256 (hex) of the column options and of each file's format and bytes, in order.
 
     The bytes are those on disk: a file compressed anew has another hash. Names and folders do not
-    count. Raises ``CorpusError`` where ``read_corpus`` does for paths.
+    count. Raises what ``read_corpus`` raises at once, but for missing packages.
     """
-    whole = hashlib.sha256(json.dumps([text_column, id_column]).encode())
+    wanted = wanted_columns(text_column, id_column, types)
+    options: list[Any] = [wanted.text, wanted.id]
+    if wanted.types:
+        options.append(sorted(wanted.types.items()))
+    whole = hashlib.sha256(json.dumps(options).encode())
     for path in paths:
         kind = _kind(path)
         content = hashlib.sha256()
@@ -167,80 +176,53 @@ def _kind(path: Path) -> _Kind:
     return _Kind(_FORMATS[suffix], gzipped)
 
 
-def _rows(path: Path, kind: _Kind, columns: _Columns) -> Iterator[Row | RowProblem]:
+def _rows(path: Path, kind: _Kind, wanted: Wanted) -> Iterator[Row | RowProblem]:
     if kind.format == "parquet":
-        return _table_rows(path, parquet_records(path), columns)
+        return _table_rows(path, parquet_records(path), wanted)
     lines = read_lines(path, gzipped=kind.gzipped)
     if kind.format == "csv":
-        return _table_rows(path, csv_records(lines), columns)
+        return _table_rows(path, csv_records(lines), wanted)
     if kind.format == "tsv":
-        return _table_rows(path, tsv_records(lines), columns)
+        return _table_rows(path, tsv_records(lines), wanted)
     parse = _json_row if kind.format == "jsonl" else _txt_row
     return (
-        parse(path, line, without_line_end(text), columns)
+        parse(path, line, without_line_end(text), wanted)
         if reason is None
         else RowProblem(path, line, reason)
         for line, text, reason in lines
     )
 
 
-def _txt_row(path: Path, line: int, text: str, _columns: _Columns) -> Row | RowProblem:
-    return _row(path, line, {"text": text}, "text", None)
+def _txt_row(path: Path, line: int, text: str, _wanted: Wanted) -> Row | RowProblem:
+    return _row(path, line, {"text": text}, Columns("text", None, {}))
 
 
 # Tables
 
 
 def _table_rows(
-    path: Path, records: Iterator[Record], columns: _Columns
+    path: Path, records: Iterator[Record], wanted: Wanted
 ) -> Iterator[Row | RowProblem]:
     _, header, reason = next(records, (1, [], "the file is empty"))
     if reason is not None or not header:
         raise CorpusError(
             f"{path}: the first line must name the columns, but {reason or 'it is empty'}"
         )
-    text_name, id_name = _resolved(path, header, columns)
+    columns = table_columns(path, header, wanted)
     for line, fields, reason in records:
         if reason is None and len(fields) != len(header):
             count = f"the header has {len(header)} fields, this row {len(fields)}"
             reason = count if fields else "empty line"
         if reason is None:
-            yield _row(path, line, dict(zip(header, fields, strict=True)), text_name, id_name)
+            yield _row(path, line, dict(zip(header, fields, strict=True)), columns)
         else:
             yield RowProblem(path, line, reason)
-
-
-def _resolved(path: Path, names: Sequence[str], wanted: _Columns) -> tuple[str, str | None]:
-    """The names of the text column and of the id column, which are all in ``names``."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise CorpusError(
-            f"{path}: the header has {_listed(twice)} more than once; give each column its own name"
-        )
-    for name, option in ((wanted.text, "--text-column"), (wanted.id, "--id-column")):
-        if name is not None and name not in names:
-            folded = {known.casefold(): known for known in names}
-            near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-            hint = f"did you mean {folded[near[0]]!r}?" if near else f"name one with {option}"
-            raise CorpusError(f"{path}: no column {name!r}; there are {_listed(names)}; {hint}")
-    if wanted.text is None and "text" not in names:
-        raise CorpusError(
-            f"{path}: no column 'text'; there are {_listed(names)} (the first line of a table names"
-            " its columns); name the one that holds the texts with --text-column"
-        )
-    id_name = wanted.id if wanted.id is not None or "id" not in names else "id"
-    return "text" if wanted.text is None else wanted.text, id_name
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = [reprlib.repr(name) for name in names]
-    return ", ".join(shown[:20]) + (f" and {len(shown) - 20} more" if len(shown) > 20 else "")
 
 
 # JSON lines
 
 
-def _json_row(path: Path, line: int, text: str, columns: _Columns) -> Row | RowProblem:
+def _json_row(path: Path, line: int, text: str, wanted: Wanted) -> Row | RowProblem:
     if not text.strip():
         return RowProblem(path, line, "empty line")
     try:
@@ -251,60 +233,30 @@ def _json_row(path: Path, line: int, text: str, columns: _Columns) -> Row | RowP
         return RowProblem(path, line, f"JSON that cannot be read: {error}")
     if not isinstance(record, dict):
         return RowProblem(path, line, f"not a JSON object: {reprlib.repr(record)}")
-    text_name = "text" if columns.text is None else columns.text
-    id_name = columns.id if columns.id is not None or "id" not in record else "id"
-    for name, option in ((text_name, "--text-column"), (id_name, "--id-column")):
-        if name is not None and name not in record:
-            keys = f"there are {_listed(record)}" if record else "there are none"
-            return RowProblem(path, line, f"no key {name!r}; {keys}; name one with {option}")
-    return _row(path, line, record, text_name, id_name)
+    columns, reason = object_columns(record, wanted)
+    if reason is not None:
+        return RowProblem(path, line, reason)
+    return _row(path, line, record, columns)
 
 
 # Rows
 
 
-def _row(
-    path: Path, line: int, record: Mapping[str, Any], text_name: str, id_name: str | None
-) -> Row | RowProblem:
-    text = record[text_name]
-    metadata = {k: v for k, v in record.items() if k != text_name and k != id_name}
-    id_: Any = None if id_name is None else record[id_name]
+def _row(path: Path, line: int, record: Mapping[str, Any], columns: Columns) -> Row | RowProblem:
+    text = record[columns.text]
+    metadata = {k: v for k, v in record.items() if k not in (columns.text, columns.id)}
+    id_: Any = None if columns.id is None else record[columns.id]
     if isinstance(id_, int) and not isinstance(id_, bool):
         id_ = str(id_)
-    reason = _string_problem(text, "text", "a string")
-    if reason is None and id_name is not None:
-        reason = _string_problem(id_, "id", "a string or an integer")
+    reason = string_problem(text, "text", "a string")
+    if reason is None and columns.id is not None:
+        reason = string_problem(id_, "id", "a string or an integer")
     if reason is None and metadata:
-        reason = _metadata_problem(metadata)
+        try:
+            metadata = typed(metadata, columns.types)
+            reason = metadata_problem(metadata)
+        except ValueError as error:
+            reason = str(error)
     if reason is not None:
         return RowProblem(path, line, reason)
     return Row(path, line, id_, text, metadata)
-
-
-def _string_problem(value: object, what: str, expected: str) -> str | None:
-    if not isinstance(value, str):
-        return f"the {what} must be {expected}, not {reprlib.repr(value)}"
-    if not value.strip():
-        return f"empty {what}"
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"lone surrogate \\u{ord(value[error.start]):x} in the {what}"
-    return None
-
-
-def _metadata_problem(metadata: Mapping[str, Any]) -> str | None:
-    try:
-        _JSON.encode(metadata).encode("utf-8")
-        return None
-    except (ValueError, RecursionError) as error:
-        if len(metadata) > 1:  # which column is it?
-            parts = (_metadata_problem({name: value}) for name, value in metadata.items())
-            return next(reason for reason in parts if reason is not None)
-        if isinstance(error, UnicodeEncodeError):
-            what = "lone surrogate"
-        elif isinstance(error, ValueError):
-            what = "NaN or Infinity, which JSON cannot carry; leave the value out or use null"
-        else:
-            what = "nested too deeply"
-        return f"column {next(iter(metadata))!r}: {what}"

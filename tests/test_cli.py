@@ -593,6 +593,23 @@ def test_several_files_make_one_index(run: Run, tiny_bert: Path) -> None:
     assert sorted(hit["id"] for hit in answer["hits"]) == ["1", "2", "3"]
 
 
+def test_columns_have_the_types_that_were_declared(run: Run, tiny_bert: Path) -> None:
+    Path("a.csv").write_text("text,year,a=b,note\na b,1999,x|y,1\nthe dog,,,2\n")
+    types = ("--type", "year=integer", "--type", "a=b=list")
+    built = run("build", "a.csv", *types, "--model", tiny_bert)
+    assert built == Ran(0, "", "indexes/a: 2 documents\n")
+    (answer,) = run("query", "indexes/a", "a b", "--json").json()
+    assert [hit["metadata"] for hit in answer["hits"]] == [
+        {"year": 1999, "a=b": ["x", "y"], "note": "1"},
+        {"year": None, "a=b": None, "note": "2"},
+    ]
+    again = run("build", "a.csv", *types, "--model", tiny_bert)
+    assert "up to date" in again.err
+    other = run("build", "a.csv", "--type", "year=number", "--model", tiny_bert)
+    assert other.status == 2
+    assert "the corpus (its files or columns)" in other.err
+
+
 # Bad input
 
 Content = str | bytes | Callable[[bytes], bytes] | None
@@ -663,6 +680,28 @@ BAD = {
         f"{B} q.csv",
         "no column 'text'; there are 'question'",
         {"q.csv": "question\na\n"},
+    ),
+    "type without a column": Bad(
+        f"{B} c.txt --type integer", "'integer' is not COLUMN=TYPE such as year=integer"
+    ),
+    "unknown type": Bad(
+        f"{B} c.txt --type year=int", "corpus.types.year is 'int'; input should be 'string', 'inte"
+    ),
+    "two types of a column": Bad(
+        f"{B} c.txt --type a=list --type a=string", "'a' is given two types, list and string"
+    ),
+    "type of the texts": Bad(
+        f"{B} q.csv --type text=integer",
+        "'text' is the column of the texts",
+        {"q.csv": "text\na\n"},
+    ),
+    "type of a column that is not there": Bad(
+        f"{B} q.csv --type yaer=integer", "did you mean 'year'?", {"q.csv": "text,year\na,1\n"}
+    ),
+    "value of another type": Bad(
+        f"{B} q.csv --type year=integer",
+        "q.csv:3: column 'year' is 'MMXX'; expected an integer such as -12",
+        {"q.csv": "text,year\na,1\nb,MMXX\n"},
     ),
     "ragged csv": Bad(
         f"{B} q.csv", "q.csv:3: the header has 2 fields, this row 1", {"q.csv": "text,id\na,1\nb\n"}
@@ -1054,7 +1093,7 @@ def test_without_bert4keras_the_line_that_installs_it_is_printed(tmp_path: Path)
 def test_the_commands_and_options_that_others_rely_on_are_there() -> None:
     relied_on = {
         "build": "--index --replace --model --pooling --layers --whitening --dim --precision"
-        " --config --json --text-column --id-column --on-error --chunk",
+        " --config --json --text-column --id-column --type --on-error --chunk",
         "query": "-k --threshold --model --pooling --config --json",
         "info": "--json",
         "encode": "--out --model --pooling --layers --whitening --dim --precision --config",
@@ -1068,7 +1107,7 @@ def test_the_commands_and_options_that_others_rely_on_are_there() -> None:
     repeatable = {p.name for p in cli.commands["benchmark"].params if getattr(p, "multiple", False)}
     assert repeatable == {
         *("pairs", "retrieval", "word_order", "classification"),
-        *("models", "poolings", "layers", "whiten_on", "dims"),
+        *("models", "poolings", "layers", "whiten_on", "dims", "types"),
     }
 
 

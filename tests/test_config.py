@@ -110,6 +110,12 @@ def test_the_overlap_of_chunks_is_nothing_unless_it_is_given(
     assert settings_from({"chunk": [9, 2]}).corpus.chunk == (9, 2)
 
 
+def test_types_of_columns_are_replaced_by_those_of_the_flag() -> None:
+    Path("config.yaml").write_text("corpus: {types: {year: integer, tags: list}}\n")
+    assert settings_from({}).corpus.types == {"year": "integer", "tags": "list"}
+    assert settings_from({"types": {"year": "number"}}).corpus.types == {"year": "number"}
+
+
 def test_null_takes_an_optional_setting_back_to_not_given() -> None:
     content = "encoder: {pooling: null, dim: null}\nquery: {threshold: null}\n"
     assert load(content) == Settings()
@@ -133,6 +139,12 @@ def test_null_takes_an_optional_setting_back_to_not_given() -> None:
         ("encoder: {runtime: torch}", "encoder.runtime is 'torch'; input should be 'openvino' or"),
         ("corpus: {on_error: ignore}", "corpus.on_error is 'ignore'; input should be 'stop' or"),
         ("corpus: {chunk: 0}", "corpus.chunk is 0; expected 1 token or more"),
+        ("corpus: {types: integer}", "corpus.types is 'integer'; input should be a valid dict"),
+        (
+            "corpus: {types: {year: int}}",
+            "corpus.types.year is 'int'; input should be 'string', 'integer', 'number', 'boolean' ",
+        ),
+        ("corpus: {types: {2020: list}}", "is 2020; input should be a valid string"),
         (
             "corpus: {chunk: [5, 5]}",
             "corpus.chunk is [5, 5]; expected an overlap from 0 to 4, best",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from simsearch import readers
 from simsearch.corpus import Row, RowProblem, content_id, hash_inputs, read_corpus
-from simsearch.errors import CorpusError, MissingPackageError
+from simsearch.errors import CorpusError, MissingPackageError, SettingsError
 
 UNUSUAL_SPACES = "a\u2028b\x0bc\x0cd\x1ce\x85f\u2029g"  # str.splitlines() would cut this in seven
 
@@ -338,6 +338,188 @@ def test_column_options_are_ignored_for_txt_among_other_files(folder: Path) -> N
     ]
 
 
+# Types of columns
+
+
+def held(path: Path, **types: Any) -> list[Any]:
+    """What each row has in the column ``v``, or the reason of its problem after ``!``."""
+    return [
+        row.metadata["v"] if isinstance(row, Row) else f"!{row.reason}"
+        for row in read_corpus([path], types=types)
+    ]
+
+
+def same(found: list[Any], expected: list[Any]) -> bool:
+    """Equal, and of the same types, for 1 == 1.0 == True."""
+    return [(type(v), v) for v in found] == [(type(v), v) for v in expected]
+
+
+def test_without_a_type_a_table_holds_strings(folder: Path) -> None:
+    path = write(folder, "a.csv", "text,v\na,1\nb,true\nc,\nd,x|y\n")
+    assert held(path) == ["1", "true", "", "x|y"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        ("string", ["1", " x ", "", "  "], ["1", " x ", None, None]),
+        (
+            "integer",
+            ["1", "-12", "+007", " 3 ", "", " ", "9" * 30],
+            [1, -12, 7, 3, None, None, int("9" * 30)],
+        ),
+        (
+            "number",
+            ["1", "-0.5", "6e23", ".5", "1.", "-1E-3", "+0", ""],
+            [1, -0.5, 6e23, 0.5, 1.0, -0.001, 0, None],
+        ),
+        (
+            "boolean",
+            ["true", "FALSE", "Yes", "no", "1", "0", " True ", ""],
+            [True, False, True, False, True, False, True, None],
+        ),
+        (
+            "list",
+            ["x", "x|y", " x | y z ", "x||y|", "|", "猫|狗", ""],
+            [["x"], ["x", "y"], ["x", "y z"], ["x", "y"], [], ["猫", "狗"], None],
+        ),
+    ],
+)
+def test_strings_become_what_the_type_says_in_any_kind_of_file(
+    folder: Path, name: str, kind: str, fields: list[str], expected: list[Any]
+) -> None:
+    if name == "a.parquet":
+        path = parquet(folder, {"text": ["t"] * len(fields), "v": fields}, name)
+    elif name == "a.jsonl":
+        path = write(
+            folder, name, "".join(json.dumps({"text": "t", "v": v}) + "\n" for v in fields)
+        )
+    else:
+        tab = "," if name == "a.csv" else "\t"
+        path = write(folder, name, f"text{tab}v\n" + "".join(f"t{tab}{v}\n" for v in fields))
+    assert same(held(path, v=kind), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "expected"),
+    [
+        ("integer", "1.0", "an integer such as -12"),
+        ("integer", "1,000", "an integer such as -12"),
+        ("integer", "1_000", "an integer such as -12"),
+        ("integer", "１", "an integer such as -12"),
+        ("integer", "9" * 5000, "an integer such as -12"),
+        ("number", "abc", "a number such as -12, 0.5 or 6e23"),
+        ("number", "nan", "a number such as -12, 0.5 or 6e23"),
+        ("number", "inf", "a number such as -12, 0.5 or 6e23"),
+        ("number", "1e999", "a number such as -12, 0.5 or 6e23"),
+        ("number", "0x10", "a number such as -12, 0.5 or 6e23"),
+        ("number", ".", "a number such as -12, 0.5 or 6e23"),
+        ("boolean", "2", "true or false, yes or no, 1 or 0"),
+        ("boolean", "t", "true or false, yes or no, 1 or 0"),
+    ],
+)
+def test_a_field_of_another_type_is_a_problem_of_its_row(
+    folder: Path, kind: str, field: str, expected: str
+) -> None:
+    path = write(folder, "a.tsv", f"text\tv\nt\t{field}\nt\t1\n")
+    problem, after = held(path, v=kind)
+    shown = repr(field) if len(field) < 20 else "'999999999999...9999999999999'"
+    assert problem == f"!column 'v' is {shown}; expected {expected}"
+    assert after == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("string", ["a", 5, None], ["a", "5", None]),
+        ("integer", [5, 3.0, -0.0, 2**70, None], [5, 3, 0, 2**70, None]),
+        ("number", [5, 0.5, "0.5", None], [5, 0.5, 0.5, None]),
+        ("boolean", [True, False, 1, 0, None], [True, False, True, False, None]),
+        ("list", [["a", "b|c"], [], "a|b", None], [["a", "b|c"], [], ["a", "b"], None]),
+    ],
+)
+def test_json_values_are_checked_and_converted(
+    folder: Path, kind: str, values: list[Any], expected: list[Any]
+) -> None:
+    lines = "".join(json.dumps({"text": "t", "v": value}) + "\n" for value in values)
+    assert same(held(write(folder, "a.jsonl", lines), v=kind), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("string", value) for value in (True, 0.5, ["a"], {"a": "b"})),
+        *(("integer", value) for value in (True, 0.5, 1e999, [1], {})),
+        *(("number", value) for value in (False, float("nan"), [0.5])),
+        *(("boolean", value) for value in (2, 1.0, ["true"], {})),
+        *(("list", value) for value in (1, ["a", 1], [["a"]], {"a": "b"})),
+    ],
+)
+def test_a_json_value_of_another_type_is_a_problem(folder: Path, kind: str, value: Any) -> None:
+    path = write(folder, "a.jsonl", json.dumps({"text": "t", "v": value, "other": "x"}))
+    (problem,) = held(path, v=kind)
+    assert problem.startswith(f"!column 'v' is {value!r}; expected ")
+
+
+def test_parquet_integers_with_gaps_that_were_stored_as_floats_are_integers(folder: Path) -> None:
+    path = parquet(folder, {"text": ["a", "b"], "v": [1999.0, None]})
+    assert same(held(path, v="integer"), [1999, None])
+
+
+def test_a_json_object_may_lack_a_column_that_has_a_type(folder: Path) -> None:
+    path = write(folder, "a.jsonl", '{"text": "a", "year": "1"}\n{"text": "b"}\n')
+    assert [row.metadata for row in rows(path, types={"year": "integer"})] == [{"year": 1}, {}]
+
+
+def test_a_type_of_a_column_that_a_table_lacks_is_an_error(folder: Path) -> None:
+    path = write(folder, "a.csv", "text,year\na,1\n")
+    with pytest.raises(CorpusError) as caught:
+        list(read_corpus([path], types={"yaer": "integer"}))
+    assert str(caught.value) == (
+        f"{path}: no column 'yaer'; there are 'text', 'year'; did you mean 'year'?"
+    )
+    with pytest.raises(CorpusError, match=r"no column 'qqq'; .*; name one with --type"):
+        list(read_corpus([path], types={"qqq": "integer"}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "what"),
+    [
+        ({}, "text", "texts"),
+        ({}, "id", "ids"),
+        ({"text_column": "body"}, "body", "texts"),
+        ({"id_column": "key"}, "key", "ids"),
+    ],
+)
+def test_texts_and_ids_have_no_other_type(
+    folder: Path, columns: dict[str, str], name: str, what: str
+) -> None:
+    path = write(folder, "a.csv", "text,id,body,key\na,1,b,2\n")
+    message = f"--type {name}=integer: {name!r} is the column of the {what}, which are strings"
+    asked: dict[str, Any] = {"text_column": None, "id_column": None, **columns}
+    for function in (read_corpus, hash_inputs):
+        with pytest.raises(SettingsError, match=message):
+            function([path], types={name: "integer"}, **asked)
+
+
+def test_columns_that_are_neither_texts_nor_ids_have_types_whatever_their_names(
+    folder: Path,
+) -> None:
+    path = write(folder, "a.csv", "text,id,body,key\n5,6,b,k\n")
+    (row,) = rows(
+        path, text_column="body", id_column="key", types={"text": "integer", "id": "number"}
+    )
+    assert row.metadata == {"text": 5, "id": 6}
+
+
+def test_types_are_ignored_for_txt_among_other_files(folder: Path) -> None:
+    txt = write(folder, "a.txt", "a\n")
+    table = write(folder, "b.csv", "text,year\nb,1\n")
+    found = rows(txt, table, types={"year": "integer"})
+    assert [row.metadata for row in found] == [{}, {"year": 1}]
+
+
 # JSON lines
 
 
@@ -600,6 +782,22 @@ def test_the_hash_depends_on_contents_formats_order_and_columns_only(folder: Pat
     assert again == hash_inputs([a, b], text_column=None, id_column=None)
     assert len(again) == 64
     assert set(again) <= set("0123456789abcdef")
+
+
+def test_the_hash_depends_on_types_and_not_on_their_order(folder: Path) -> None:
+    path = write(folder, "a.csv", "text,a,b\nt,1,2\n")
+
+    def hashed(**types: Any) -> str:
+        return hash_inputs([path], text_column=None, id_column=None, types=types)
+
+    # as it was before there were types, so that no finished index is built again
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    expected = hashlib.sha256(f"[null, null]\ncsv gzipped=False {content}".encode())
+    assert hashed() == expected.hexdigest()
+    assert hashed() == hash_inputs([path], text_column=None, id_column=None)
+    assert hashed(a="integer", b="number") == hashed(b="number", a="integer")
+    kinds = [{}, {"a": "integer"}, {"a": "number"}, {"b": "integer"}, {"a": "integer", "b": "list"}]
+    assert len({hashed(**types) for types in kinds}) == 5
 
 
 def test_the_hash_refuses_what_reading_refuses(folder: Path) -> None:

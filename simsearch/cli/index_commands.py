@@ -69,6 +69,7 @@ def build(
 
     \b
     simsearch build faq.csv --text-column question --id-column number
+    simsearch build news.csv --type year=integer --type tags=list
     simsearch build notes.txt news.jsonl.gz --index indexes/all --on-error skip
     simsearch build articles.jsonl --chunk 200,40
     """
@@ -83,6 +84,7 @@ def build(
             encoder=settings.encoder,
             text_column=settings.corpus.text_column,
             id_column=settings.corpus.id_column,
+            types=settings.corpus.types,
             on_error=settings.corpus.on_error,
             chunk=settings.corpus.chunk,
             replace=replace,

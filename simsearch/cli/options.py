@@ -75,6 +75,22 @@ def unicode_text(
     return value
 
 
+def _column_types(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str] | None:
+    """The types by column; ``None`` where none was given."""
+    types: dict[str, str] = {}
+    for given in unicode_text(ctx, param, value):
+        column, equals, kind = given.rpartition("=")
+        if not equals:
+            message = f"{given!r} is not COLUMN=TYPE such as year=integer"
+            raise click.BadParameter(message, ctx, param)
+        if types.setdefault(column, kind) != kind:
+            message = f"{column!r} is given two types, {types[column]} and {kind}; give it one"
+            raise click.BadParameter(message, ctx, param)
+    return types or None
+
+
 corpus_argument = click.argument(
     "corpus", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CORPUS..."
 )
@@ -137,6 +153,14 @@ _corpus_options = (
         "--id-column", metavar="NAME", help="Column with the ids.  [default: id, if there]"
     ),
     click.option(
+        "--type",
+        "types",
+        multiple=True,
+        callback=_column_types,
+        metavar="COLUMN=TYPE",
+        help="What a further column holds: string, integer, number, boolean or list (repeatable).",
+    ),
+    click.option(
         "--on-error",
         type=click.Choice(["stop", "skip"]),
         help="What to do about rows that cannot be used.  [default: stop]",
@@ -172,7 +196,7 @@ def computation_options(command: Command) -> Command:
 
 
 def corpus_options(command: Command) -> Command:
-    """Adds --text-column, --id-column and --on-error."""
+    """Adds --text-column, --id-column, --type and --on-error."""
     return _added(_corpus_options, command)
 
 
@@ -195,7 +219,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
                 **given(*ENCODER_SETTINGS),
                 "pooling": pooling if isinstance(pooling, str) else None,
             },
-            "corpus": given("text_column", "id_column", "on_error", "chunk"),
+            "corpus": given("text_column", "id_column", "types", "on_error", "chunk"),
             "query": given("k", "threshold"),
         },
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simsearch.config import EncoderSettings, OnError, corpus_settings
+from simsearch.config import ColumnType, EncoderSettings, OnError, corpus_settings
 from simsearch.corpus import hash_inputs, read_corpus
 from simsearch.encoder import Encoder
 from simsearch.errors import CorpusError, SettingsError
@@ -47,6 +47,7 @@ def build(
     encoder: EncoderSettings | SentenceEncoder | None = None,
     text_column: str | None = None,
     id_column: str | None = None,
+    types: dict[str, ColumnType] | None = None,
     on_error: OnError = "stop",
     chunk: Sequence[int] | int | None = None,
     replace: bool = False,
@@ -58,17 +59,23 @@ def build(
     consecutive ones share ``overlap``; each has its own vector, and a document is found by the best
     of its chunks. Without, what is longer than the encoder takes is cut off.
 
+    ``types`` are those of columns of metadata, by name ("string", "integer", "number", "boolean",
+    "list"): see values.py. Without, what a table holds is strings.
+
     An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
     Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
     StoreError if the folder holds something else and ``replace`` is not set, CheckpointError and
-    SettingsError for encoder or ``chunk``. After any error the folder holds what it held before.
+    SettingsError for encoder, ``types`` or ``chunk``. After any error the folder holds what it held
+    before.
     """
     paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
     if not paths:
         raise CorpusError("no corpus file was given; give at least one")
-    settings = corpus_settings({"on_error": on_error, "chunk": chunk}, "build")
+    given = {"types": types or {}, "on_error": on_error, "chunk": chunk}
+    settings = corpus_settings(given, "build")
     folder = Path(index) if index is not None else default_index(paths)
-    columns = {"text_column": text_column, "id_column": id_column}
+    columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}
+    columns["types"] = settings.types
     inputs = hash_inputs(paths, **columns)
     if not isinstance(encoder, SentenceEncoder):
         encoder = load_encoder(encoder or EncoderSettings())

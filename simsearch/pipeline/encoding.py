@@ -63,6 +63,7 @@ def corpus_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> Iter
         [Path(p) for p in corpus],
         text_column=settings.text_column,
         id_column=settings.id_column,
+        types=settings.types,
     )
     for row in usable(rows, settings.on_error):
         yield row.text
