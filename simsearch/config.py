@@ -32,6 +32,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 Precision = Literal["auto", "float32", "int8"]
 RuntimeName = Literal["openvino", "tensorflow"]
 OnError = Literal["stop", "skip"]
+Duplicates = Literal["keep", "collapse", "refuse"]
+"""What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""
 ColumnType = Literal["string", "integer", "number", "boolean", "list"]
 
 
@@ -106,6 +108,7 @@ class CorpusSettings(_Section):
     id_column: str | None = None
     types: dict[str, ColumnType] = {}
     on_error: OnError = "stop"
+    duplicates: Duplicates = "keep"
     chunk: _Chunk | None = None
 
 

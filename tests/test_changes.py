@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -209,6 +210,33 @@ class TestAdd:
             with pytest.raises(ValueError, match="not of length 1"):
                 editor.commit(batch, np.ones((1, 4), np.float32))
         assert contents(index) == before
+
+
+class TestTextsThatRepeat:
+    ROWS = (row("1", "a"), row("2", "b"), row("3", "a", n=1), row("4", "b"))
+
+    def ingested(self, folder: Path, duplicates: Any) -> dict[str, Any]:
+        with IndexWriter.open(folder, PLAN, replace=True) as writer:
+            report = writer.ingest(self.ROWS, on_error="skip", duplicates=duplicates)
+            for shard in writer.pending_shards():
+                writer.commit(shard, ENCODER.encode(shard.texts))
+            writer.finish()
+        return {"ids": list(contents(folder)), **dataclasses.asdict(report)}
+
+    def test_they_are_kept_collapsed_or_refused(self, folder: Path) -> None:
+        nothing = {"collapsed": 0, "skipped": 0, "problems": ()}
+        kept = self.ingested(folder, "keep")
+        assert kept == {"ids": ["1", "2", "3", "4"], "documents": 4, **nothing}
+        collapsed = self.ingested(folder, "collapse")
+        assert collapsed == {"ids": ["1", "2"], "documents": 2, **nothing, "collapsed": 2}
+        refused = self.ingested(folder, "refuse")
+        assert (refused["ids"], refused["skipped"]) == (["1", "2"], 2)
+        assert refused["problems"][0] == "追 加.csv:1: the text is that of 追 加.csv:1"
+
+    def test_adding_collapses_what_repeats_among_the_new_rows(self, index: Path) -> None:
+        with IndexEditor.open(index) as editor:
+            report = editor.stage([row("7", "c"), row("8", "c")], "stop", "collapse")
+        assert (report.documents, report.collapsed) == (1, 1)
 
 
 class TestDelete:

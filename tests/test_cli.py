@@ -160,6 +160,7 @@ def test_build_json_is_one_object_and_the_message_stays_on_stderr(
             "folder": "i",
             "documents": 3,
             "chunks": 3,
+            "collapsed": 0,
             "skipped": 1,
             "problems": ["c.txt:2: empty text"],
             "truncated": 1,

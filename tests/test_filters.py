@@ -30,9 +30,13 @@ def database(documents: dict[int, dict[str, Any]]) -> apsw.Connection:
     """The documents under their numbers; of ``documents``, as much as filters read."""
     connection = apsw.Connection(":memory:")
     connection.execute("CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT UNIQUE)")
+    connection.execute("CREATE TABLE tombstones (document INTEGER PRIMARY KEY)")
     connection.execute(FIELDS)
     for number, metadata in documents.items():
         add(connection, number, metadata)
+    for number in range(max(documents, default=0)):
+        if number not in documents:
+            connection.execute("INSERT INTO tombstones VALUES (?)", (number,))
     return connection
 
 
@@ -43,6 +47,7 @@ def add(connection: apsw.Connection, number: int, metadata: dict[str, Any]) -> N
 
 def remove(connection: apsw.Connection, number: int, metadata: dict[str, Any]) -> None:
     connection.execute("DELETE FROM documents WHERE number = ?", (number,))
+    connection.execute("INSERT INTO tombstones VALUES (?)", (number,))
     delete_fields(connection, number, metadata)
 
 

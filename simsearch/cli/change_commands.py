@@ -15,6 +15,7 @@ from simsearch.cli.options import (
     corpus_argument,
     corpus_options,
     counted,
+    duplicates_option,
     encoder_options,
     encoder_overrides,
     filter_option,
@@ -39,6 +40,7 @@ _MISSING_SHOWN = 20
 @pooling_option
 @encoder_options
 @corpus_options
+@duplicates_option
 @config_option
 @json_option
 def add(index: Path, corpus: tuple[Path, ...], as_json: bool, **options: Any) -> None:
@@ -63,7 +65,9 @@ def add(index: Path, corpus: tuple[Path, ...], as_json: bool, **options: Any) ->
             overrides=given,
             text_column=settings.corpus.text_column,
             id_column=settings.corpus.id_column,
+            types=settings.corpus.types,
             on_error=settings.corpus.on_error,
+            duplicates=settings.corpus.duplicates,
             progress=progress,
         )
     if as_json:
@@ -80,6 +84,8 @@ def _added(report: AddReport) -> str:
         done += f", {report.relabelled:,} with other metadata"
     if report.unchanged:
         done += f", {report.unchanged:,} there already"
+    if report.collapsed:
+        done += f"; {counted(report.collapsed, 'row')} with the text of another"
     if report.skipped:
         done += f"; {counted(report.skipped, 'row')} skipped"
     if report.truncated:

@@ -20,6 +20,7 @@ from simsearch.cli.options import (
     corpus_argument,
     corpus_options,
     counted,
+    duplicates_option,
     encoder_options,
     encoder_overrides,
     filter_option,
@@ -58,6 +59,7 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
 @pooling_option
 @encoder_options
 @corpus_options
+@duplicates_option
 @config_option
 @json_option
 def build(
@@ -86,6 +88,7 @@ def build(
             id_column=settings.corpus.id_column,
             types=settings.corpus.types,
             on_error=settings.corpus.on_error,
+            duplicates=settings.corpus.duplicates,
             chunk=settings.corpus.chunk,
             replace=replace,
             progress=progress,
@@ -121,6 +124,8 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
         done += f" in {counted(report.chunks, 'chunk')}"
     if report.resumed:
         done += f", {report.resumed:,} of them from the interrupted build"
+    if report.collapsed:
+        done += f"; {counted(report.collapsed, 'row')} with a text that was there already"
     if report.skipped:
         done += f"; {counted(report.skipped, 'row')} skipped"
     if report.truncated:

@@ -166,6 +166,11 @@ _corpus_options = (
         help="What to do about rows that cannot be used.  [default: stop]",
     ),
 )
+duplicates_option = click.option(
+    "--duplicates",
+    type=click.Choice(["keep", "collapse", "refuse"]),
+    help="What to do about a text that an earlier row has.  [default: keep]",
+)
 
 
 ENCODER_SETTINGS = (
@@ -219,7 +224,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
                 **given(*ENCODER_SETTINGS),
                 "pooling": pooling if isinstance(pooling, str) else None,
             },
-            "corpus": given("text_column", "id_column", "types", "on_error", "chunk"),
+            "corpus": given("text_column", "id_column", "types", "on_error", "duplicates", "chunk"),
             "query": given("k", "threshold"),
         },
     )

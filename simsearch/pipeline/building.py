@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simsearch.config import ColumnType, EncoderSettings, OnError, corpus_settings
+from simsearch.config import ColumnType, Duplicates, EncoderSettings, OnError, corpus_settings
 from simsearch.corpus import hash_inputs, read_corpus
 from simsearch.encoder import Encoder
 from simsearch.errors import CorpusError, SettingsError
@@ -22,7 +22,8 @@ class BuildReport:
     """What a build did.
 
     ``documents`` are in the index, as ``chunks`` vectors (as many, where documents are not cut into
-    chunks); ``skipped`` rows are not, and ``problems`` says why for the first of them.
+    chunks); ``collapsed`` rows had a text that was there already; ``skipped`` rows are not, and
+    ``problems`` says why for the first of them.
     ``truncated`` documents were longer than the ``max_length`` tokens that the encoder takes;
     ``truncated_documents`` has (id, tokens) of the first of them. ``changed`` is false where the
     folder held this very index already; ``resumed`` vectors were from an interrupted build.
@@ -31,6 +32,7 @@ class BuildReport:
     folder: Path
     documents: int
     chunks: int
+    collapsed: int
     skipped: int
     problems: tuple[str, ...]
     truncated: int
@@ -49,6 +51,7 @@ def build(
     id_column: str | None = None,
     types: dict[str, ColumnType] | None = None,
     on_error: OnError = "stop",
+    duplicates: Duplicates = "keep",
     chunk: Sequence[int] | int | None = None,
     replace: bool = False,
     progress: OnProgress | None = None,
@@ -62,6 +65,9 @@ def build(
     ``types`` are those of columns of metadata, by name ("string", "integer", "number", "boolean",
     "list"): see values.py. Without, what a table holds is strings.
 
+    ``duplicates`` says what becomes of a row whose text an earlier one has: it is a document too
+    ("keep"), it is left out ("collapse"), or it is a row that cannot be used ("refuse").
+
     An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
     Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
     StoreError if the folder holds something else and ``replace`` is not set, CheckpointError and
@@ -71,7 +77,8 @@ def build(
     paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
     if not paths:
         raise CorpusError("no corpus file was given; give at least one")
-    given = {"types": types or {}, "on_error": on_error, "chunk": chunk}
+    given: dict[str, Any] = {"types": types or {}, "on_error": on_error, "duplicates": duplicates}
+    given["chunk"] = chunk
     settings = corpus_settings(given, "build")
     folder = Path(index) if index is not None else default_index(paths)
     columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}
@@ -81,7 +88,7 @@ def build(
         encoder = load_encoder(encoder or EncoderSettings())
     _check_chunk(settings.chunk, encoder)
     plan = BuildPlan(
-        inputs=f"{inputs} {on_error}",
+        inputs=f"{inputs} {on_error} {duplicates}",
         identity=encoder.identity,
         fingerprint=encoder.fingerprint,
         settings=_reopening(encoder),
@@ -89,13 +96,13 @@ def build(
         chunk=settings.chunk,
     )
     with IndexWriter.open(folder, plan, replace=replace) as writer:
-        skipped, problems, resumed = 0, tuple[str, ...](), 0
+        collapsed, skipped, problems, resumed = 0, 0, tuple[str, ...](), 0
         changed = not writer.finished
         if changed:
             if not writer.ingested:
                 rows, spans = read_corpus(paths, **columns), chunk_spans(settings.chunk, encoder)
-                report = writer.ingest(rows, on_error=on_error, spans=spans)
-                skipped, problems = report.skipped, report.problems
+                report = writer.ingest(rows, on_error=on_error, duplicates=duplicates, spans=spans)
+                collapsed, skipped, problems = report.collapsed, report.skipped, report.problems
             resumed = writer.done
             _encode_pending(writer, encoder, progress)
             writer.finish()
@@ -103,6 +110,7 @@ def build(
             folder=folder,
             documents=writer.facts.documents,
             chunks=writer.facts.rows,
+            collapsed=collapsed,
             skipped=skipped,
             problems=problems,
             truncated=writer.facts.truncation.documents,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simsearch.config import OnError
+from simsearch.config import ColumnType, Duplicates, OnError, corpus_settings
 from simsearch.corpus import read_corpus
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
@@ -24,7 +24,8 @@ class AddReport:
     """What ``add`` did, in documents.
 
     ``added`` are new, ``replaced`` had another text under their id, ``relabelled`` only other
-    metadata, ``unchanged`` were there as they are. ``skipped`` rows could not be used, and
+    metadata, ``unchanged`` were there as they are. ``collapsed`` rows had the text of an earlier
+    one. ``skipped`` rows could not be used, and
     ``problems`` says why for the first of them. ``truncated`` were longer than the encoder takes.
     ``documents`` are in the index now.
     """
@@ -34,6 +35,7 @@ class AddReport:
     replaced: int
     relabelled: int
     unchanged: int
+    collapsed: int
     skipped: int
     problems: tuple[str, ...]
     truncated: int
@@ -58,27 +60,34 @@ def add(
     overrides: Mapping[str, Any] | None = None,
     text_column: str | None = None,
     id_column: str | None = None,
+    types: Mapping[str, ColumnType] | None = None,
     on_error: OnError = "stop",
+    duplicates: Duplicates = "keep",
     progress: OnProgress | None = None,
 ) -> AddReport:
     """Put the documents of corpus files into a finished index, or in the place of others by id.
 
     Texts that are there already are not encoded again. Each commit, of some thousand documents,
     stays whatever happens later, and queries find it at once; after an interruption the same call
-    goes on. ``overrides`` are encoder settings as in ``open_index``. Raises CorpusError, before
-    anything is changed, for files or rows that cannot be used (rows, unless ``on_error`` is
-    "skip"), the StoreErrors of the folder, and EncoderMismatchError for another encoder.
+    goes on. ``types`` are those of columns, as in ``build``, and ``duplicates`` is about texts that
+    two rows of the corpus have. ``overrides`` are encoder settings as in ``open_index``. Raises
+    CorpusError, before anything is changed, for files or rows that cannot be used (rows, unless
+    ``on_error`` is "skip"), the StoreErrors of the folder, and EncoderMismatchError for another
+    encoder.
     """
     paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
     if not paths:
         raise CorpusError("no corpus file was given; give at least one")
-    rows = read_corpus(paths, text_column=text_column, id_column=id_column)
+    given = {"types": dict(types or {}), "on_error": on_error, "duplicates": duplicates}
+    settings = corpus_settings(given, "add")
+    columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}
+    rows = read_corpus(paths, **columns, types=settings.types)
     counts = dict.fromkeys(("added", "replaced", "relabelled", "unchanged", "truncated"), 0)
     with IndexEditor.open(Path(index)) as editor:
         if encoder is None:
             encoder = index_encoder(editor.folder, editor.settings, overrides or {})
         check_encoder(editor, encoder)
-        report = editor.stage(rows, on_error)
+        report = editor.stage(rows, on_error, duplicates)
         advance = counting(progress, 0, report.documents)
         for batch in editor.batches(chunk_spans(editor.chunk, encoder)):
             cut = _commit(editor, encoder, batch)
@@ -91,6 +100,7 @@ def add(
         return AddReport(
             folder=editor.folder,
             **counts,
+            collapsed=report.collapsed,
             skipped=report.skipped,
             problems=report.problems,
             documents=editor.facts.documents,

@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.index.background import sample_pair_scores
 from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_passages
@@ -51,7 +51,8 @@ def ingest(
     folder: Path,
     plan: BuildPlan,
     rows: Iterable[Row | RowProblem],
-    on_error: Literal["stop", "skip"],
+    on_error: OnError,
+    duplicates: Duplicates,
     spans: Spans | None,
 ) -> IngestReport:
     """Make the folder's ``building.sqlite``, with all documents and chunks in it and no vectors.
@@ -66,7 +67,7 @@ def ingest(
             sqlite_errors(aside),
             transaction(connection),
         ):
-            report = insert_rows(connection, rows, on_error)
+            report = insert_rows(connection, rows, on_error, duplicates)
             if spans is not None:
                 insert_chunks(connection, spans)
             save_meta(connection, _first_meta(plan, report.documents))

@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import apsw
 import numpy as np
 
+from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD
 from simsearch.errors import CorruptIndexError
@@ -116,12 +116,16 @@ class IndexEditor:
         return read_facts(self._connection, self._path)
 
     def stage(
-        self, rows: Iterable[Row | RowProblem], on_error: Literal["stop", "skip"]
+        self,
+        rows: Iterable[Row | RowProblem],
+        on_error: OnError,
+        duplicates: Duplicates = "keep",
     ) -> IngestReport:
         """Read and check the rows of a corpus, all of them before the first is put in.
 
         Raises CorpusError as ``IndexWriter.ingest`` does. Ids are given as they are there: a row
-        without one that has the text of a document without one has its id.
+        without one that has the text of a document without one has its id. ``duplicates`` is about
+        texts that two of the rows have.
         """
         self._unstage()
         aside = self._staged = self.folder / new_ingest_name()
@@ -130,7 +134,7 @@ class IndexEditor:
             sqlite_errors(aside),
             transaction(connection),
         ):
-            return insert_rows(connection, rows, on_error)
+            return insert_rows(connection, rows, on_error, duplicates)
 
     def batches(self, spans: Spans | None, size: int = SHARD) -> Iterator[Batch]:
         """What was staged, up to ``size`` documents at a time, as the index needs it now.

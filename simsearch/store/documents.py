@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import apsw
 import numpy as np
 
+from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem, content_id
 from simsearch.encoder import canonical_json
 from simsearch.errors import CorpusError
@@ -27,9 +28,13 @@ PROBLEMS_SHOWN = 20
 
 @dataclass(frozen=True)
 class IngestReport:
-    """How many rows of a corpus became documents, how many didn't, and why (the first 20)."""
+    """How many rows of a corpus became documents, how many didn't, and why (the first 20).
+
+    ``collapsed`` more had a text that an earlier row has.
+    """
 
     documents: int
+    collapsed: int
     skipped: int
     problems: tuple[str, ...]
 
@@ -37,30 +42,40 @@ class IngestReport:
 def insert_rows(
     connection: apsw.Connection,
     rows: Iterable[Row | RowProblem],
-    on_error: Literal["stop", "skip"],
+    on_error: OnError,
+    duplicates: Duplicates,
 ) -> IngestReport:
     """Number the documents from 0 and insert them, inside the caller's transaction.
 
     A row without an id gets ``content_id(text)``; a repeat gets it with ``-2``, ``-3`` and so on.
     An own id that is taken is a problem of its row. Rows with problems are left out with "skip".
     With "stop" they are all read, and then raise CorpusError; so does a corpus without documents.
+    ``duplicates`` says what becomes of a row whose text an earlier one has.
 
     Memory doesn't grow with the corpus: what has to be remembered is in temporary tables, which end
     with the connection.
     """
     connection.execute("CREATE TEMP TABLE origins (number INTEGER PRIMARY KEY, path BLOB, line)")
     connection.execute("CREATE TEMP TABLE repeats (id TEXT PRIMARY KEY, count INTEGER)")
-    documents = skipped = 0
+    connection.execute("CREATE TEMP TABLE texts (hash BLOB PRIMARY KEY, number INTEGER)")
+    documents = collapsed = skipped = 0
     problems: list[str] = []
     for row in rows:
-        problem = row if isinstance(row, RowProblem) else _insert(connection, documents, row)
+        problem = row if isinstance(row, RowProblem) else None
+        if isinstance(row, Row) and duplicates != "keep":
+            problem = _repeat(connection, documents, row)
+            if problem is not None and duplicates == "collapse":
+                collapsed += 1
+                continue
+        if isinstance(row, Row) and problem is None:
+            problem = _insert(connection, documents, row)
         if problem is None:
             documents += 1
         else:
             skipped += 1
             if len(problems) < PROBLEMS_SHOWN:
                 problems.append(str(problem))
-    report = IngestReport(documents, skipped, tuple(problems))
+    report = IngestReport(documents, collapsed, skipped, tuple(problems))
     if documents == 0 or (skipped and on_error == "stop"):
         raise CorpusError(_refusal(report))
     return report
@@ -77,6 +92,21 @@ def _refusal(report: IngestReport) -> str:
         f"{report.skipped} of {report.documents + report.skipped} rows cannot be used:{listed}\n"
         "Mend them, or leave them out with --on-error skip"
     )
+
+
+def _repeat(connection: apsw.Connection, number: int, row: Row) -> RowProblem | None:
+    """Note the text of the next document, or say where it was before."""
+    digest = hashlib.sha256(row.text.encode()).digest()
+    connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, number))
+    if connection.changes() == 1:
+        return None
+    ((path, line),) = records(
+        connection,
+        "SELECT path, line FROM origins JOIN texts USING (number) WHERE hash = ?",
+        (digest,),
+    )
+    where = f"{Path(os.fsdecode(path))}:{line}"
+    return RowProblem(row.path, row.line, f"the text is that of {where}")
 
 
 def _insert(connection: apsw.Connection, number: int, row: Row) -> RowProblem | None:

@@ -146,7 +146,9 @@ class _Fields:
 
     def documents(self) -> Mask:
         """The numbers that a document has."""
-        return self._mask("SELECT group_concat(number) FROM documents", ())
+        return ~self._mask(
+            "SELECT group_concat(document) FROM tombstones WHERE document < ?", (self.size,)
+        )
 
     def _equal(self, key: str, values: Sequence[StoredValue]) -> Mask:
         found = np.zeros(self.size, np.bool_)

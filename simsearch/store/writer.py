@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
+from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD, fingerprint
 from simsearch.errors import CorruptIndexError, StoreError
@@ -145,7 +145,8 @@ class IndexWriter:
         self,
         rows: Iterable[Row | RowProblem],
         *,
-        on_error: Literal["stop", "skip"],
+        on_error: OnError,
+        duplicates: Duplicates = "keep",
         spans: Spans | None = None,
     ) -> IngestReport:
         """Store the documents, all of them or, after any exception, nothing.
@@ -153,13 +154,14 @@ class IndexWriter:
         ``spans`` says where to cut their texts, if the plan has ``chunk``; it gets some at a time.
         Rows that can't be used, or whose own id is taken, are left out with ``on_error="skip"``.
         With "stop" they are all read, and then raise CorpusError; so does a corpus without any
-        document.
+        document. With ``duplicates`` a row whose text an earlier one has is left out ("collapse"),
+        or cannot be used ("refuse").
         """
         if self.ingested:
             raise ValueError(f"{self.folder} has its documents already")
         if (spans is None) != (self._plan.chunk is None):
             raise ValueError(f"the plan's chunk is {self._plan.chunk}, but spans is {spans}")
-        report = ingest(self.folder, self._plan, rows, on_error, spans)
+        report = ingest(self.folder, self._plan, rows, on_error, duplicates, spans)
         self._building = Building(self.folder, self.folder / BUILDING)
         sweep_folder(self.folder)  # the segments of another plan's build, now given up
         return report
