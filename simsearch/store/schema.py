@@ -18,5 +18,10 @@ TABLES = (
     "CREATE TABLE truncated (document INTEGER PRIMARY KEY, tokens INTEGER NOT NULL)",
     "CREATE TABLE tombstones (document INTEGER PRIMARY KEY)",
     FIELDS,
+    # the word index: see ``words``
+    "CREATE TABLE words (batch INTEGER NOT NULL, term TEXT NOT NULL, documents BLOB NOT NULL,"
+    " PRIMARY KEY (batch, term)) WITHOUT ROWID",
+    "CREATE TABLE word_batches (batch INTEGER PRIMARY KEY, terms INTEGER NOT NULL)",
+    "CREATE TABLE word_counts (start INTEGER PRIMARY KEY, counts BLOB NOT NULL)",
 )
 """The statements that make them, in order."""
