@@ -31,6 +31,9 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 """The kinds of BERT that are computed, by the names that bert4keras gives them."""
 Precision = Literal["auto", "float32", "int8"]
 RuntimeName = Literal["openvino", "tensorflow"]
+Mode = Literal["dense", "lexical", "hybrid"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""What queries are compared by: vectors, words, or both."""
 OnError = Literal["stop", "skip"]
 Duplicates = Literal["keep", "collapse", "refuse"]
 """What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""
@@ -117,6 +120,7 @@ class QuerySettings(_Section):
 
     k: int = pydantic.Field(default=10, ge=1)
     threshold: float | None = pydantic.Field(default=None, ge=-1, le=1)
+    mode: Mode = "dense"
 
 
 class BenchmarkSettings(_Section):

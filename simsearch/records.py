@@ -23,12 +23,13 @@ class Document:
 class Hit:
     """One answer to a query.
 
-    ``score`` is the cosine similarity, in [-1, 1]. ``percentile`` (0 to 100) is the share of random
-    pairs of this corpus whose score is lower; ``None`` where the corpus has no two documents.
+    ``score`` is the cosine similarity, in [-1, 1], or what else the mode of the search orders by.
+    ``percentile`` (0 to 100) is the share of random pairs of this corpus whose cosine is lower;
+    ``None`` where the corpus has no two documents, and where the score is no cosine.
 
     In an index built with ``chunk`` the score is that of the document's best chunk, which is
-    ``text[span[0]:span[1]]``; in another, ``span`` is ``None``. ``truncated`` says that the
-    document was longer than the encoder takes: its end was not compared.
+    ``text[span[0]:span[1]]``; in another, or by words alone, ``span`` is ``None``. ``truncated``
+    says that the document was longer than the encoder takes: its end was not compared.
     """
 
     rank: int

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.config import MODES, Mode
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
 from simsearch.filters import Filter, parse_filter
+from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.background import Rows, percentile
 from simsearch.index.faiss import FlatIndex
 from simsearch.records import Hit
@@ -26,6 +28,9 @@ Found = tuple[Rows, npt.NDArray[np.float64]]
 # Where documents have many chunks, several of the nearest are often of one document, so more rows
 # than documents are asked for at once: this many times as many, or what an average document has.
 _MOST_ROWS_PER_DOCUMENT = 4
+
+FUSED = 100
+"""How many of the best by either are fused in mode "hybrid", or ``k`` where that is more."""
 
 
 class Searcher:
@@ -64,9 +69,10 @@ class Searcher:
         k: int = 10,
         threshold: float | None = None,
         filter: Mapping[str, Any] | None = None,
+        mode: Mode = "dense",
     ) -> list[Hit]:
-        """The answer to one text: ``search([text], k, threshold, filter)[0]``."""
-        return self.search([text], k, threshold, filter)[0]
+        """The answer to one text: ``search([text], k, threshold, filter, mode)[0]``."""
+        return self.search([text], k, threshold, filter, mode)[0]
 
     def search(
         self,
@@ -74,30 +80,72 @@ class Searcher:
         k: int = 10,
         threshold: float | None = None,
         filter: Mapping[str, Any] | None = None,
+        mode: Mode = "dense",
     ) -> list[list[Hit]]:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
+        The ``mode`` says what the score is: the cosine of the vectors ("dense"), BM25 over words
+        ("lexical", see ``store.bm25``), or the reciprocal rank fusion of the best by either
+        ("hybrid", see ``fusion``). By words, documents that share none with the text aren't found.
+
         A document that was cut into chunks counts by the best of them (of equal ones the first).
         Only documents whose metadata the ``filter`` matches (see ``simsearch.filters``): if there
-        are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where scores are
+        are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where cosines are
         below ``threshold``; none for an empty text. What any process has committed to the index
-        before is found. Raises
-        SettingsError for a ``k`` that is no positive integer, for a ``threshold`` that is no
-        number, for a filter that is none, and if ``texts`` is a single string.
+        before is found. Raises SettingsError for a ``k`` that is no positive integer, for a
+        ``threshold`` that is no number or with another mode than "dense", for a filter or mode that
+        is none, and if ``texts`` is a single string.
         """
         if isinstance(texts, str):
             raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
-        _check_settings(k, threshold)
+        _check_settings(k, threshold, mode)
         wanted = None if filter is None else parse_filter(filter)
         asked = [i for i, text in enumerate(texts) if text.strip()]
         answers: list[list[Hit]] = [[] for _ in texts]
         if asked:
-            vectors = self.encoder.encode([texts[i] for i in asked], prompt="query")
+            some = [texts[i] for i in asked]
+            vectors = None if mode == "lexical" else self.encoder.encode(some, prompt="query")
             with self._reading():
-                nearest = self._nearest(vectors, k, self._allowed(wanted))
-                for i, found in zip(asked, nearest, strict=True):
-                    answers[i] = self._hits(found, k, threshold)
+                found = self._found(some, vectors, k, self._allowed(wanted), mode)
+                for i, ranked in zip(asked, found, strict=True):
+                    answers[i] = self._hits(ranked, k, threshold, mode)
         return answers
+
+    def _found(
+        self,
+        texts: Sequence[str],
+        vectors: Vectors | None,
+        k: int,
+        allowed: npt.NDArray[np.bool_],
+        mode: Mode,
+    ) -> list[Found]:
+        """For each text the best k allowed documents, and all that tie with the last of them."""
+        if vectors is None:
+            return self._lexical(texts, k, allowed)
+        if mode == "dense":
+            return self._nearest(vectors, k, allowed)
+        depth = max(k, FUSED)
+        nearest = self._nearest(vectors, depth, allowed)
+        return [
+            self._fused(dense, lexical, k)
+            for dense, lexical in zip(nearest, self._lexical(texts, depth, allowed), strict=True)
+        ]
+
+    def _lexical(self, texts: Sequence[str], k: int, allowed: npt.NDArray[np.bool_]) -> list[Found]:
+        documents = None if allowed is self._live else np.unique(self._documents[allowed])
+        words = self._stored.words()
+        found = (words.search(text, k, documents) for text in texts)
+        return [(np.searchsorted(self._documents, numbers), scores) for numbers, scores in found]
+
+    def _fused(self, dense: Found, lexical: Found, k: int) -> Found:
+        """One ranking of two. A document stands for itself by its best row, else by its first."""
+        ranked = [self._documents[rows] for rows, _ in (dense, lexical)]
+        rows_of = dict(zip(ranked[1].tolist(), lexical[0].tolist(), strict=True))
+        rows_of.update(zip(ranked[0].tolist(), dense[0].tolist(), strict=True))
+        numbers, scores = reciprocal_rank_fusion(ranked)
+        kept = scores >= scores[min(k, len(scores)) - 1] if len(scores) else scores > 0
+        rows = np.array([rows_of[number] for number in numbers[kept].tolist()], np.int64)
+        return rows, scores[kept]
 
     def info(self) -> dict[str, Any]:
         """The facts about the index: see ``StoredIndex.info``."""
@@ -144,7 +192,7 @@ class Searcher:
         tied = scores >= scores[k - 1]
         return rows[tied], scores[tied]
 
-    def _hits(self, found: Found, k: int, threshold: float | None) -> list[Hit]:
+    def _hits(self, found: Found, k: int, threshold: float | None, mode: Mode) -> list[Hit]:
         rows, scores = found
         if threshold is not None:
             rows, scores = rows[scores >= threshold], scores[scores >= threshold]
@@ -158,10 +206,14 @@ class Searcher:
                 rank=rank,
                 id=passage.document.id,
                 score=float(scores[i]),
-                percentile=percentile(float(scores[i]), self._stored.background),
+                percentile=(
+                    percentile(float(scores[i]), self._stored.background)
+                    if mode == "dense"
+                    else None
+                ),
                 text=passage.document.text,
                 metadata=passage.document.metadata,
-                span=passage.span,
+                span=None if mode == "lexical" else passage.span,
                 truncated=documents[i] in self._stored.truncated,
             )
             for rank, (i, passage) in enumerate(zip(order, passages, strict=True), start=1)
@@ -183,8 +235,15 @@ class Searcher:
         self.close()
 
 
-def _check_settings(k: int, threshold: float | None) -> None:
+def _check_settings(k: int, threshold: float | None, mode: Mode) -> None:
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise SettingsError(f"k is {k!r}; give how many answers you want, 1 or more")
     if threshold is not None and (not isinstance(threshold, Real) or math.isnan(threshold)):
         raise SettingsError(f"the threshold is {threshold!r}; give a number from -1 to 1, or none")
+    if mode not in MODES:
+        raise SettingsError(f"the mode is {mode!r}; give one of {', '.join(MODES)}")
+    if threshold is not None and mode != "dense":
+        raise SettingsError(
+            f"the threshold {threshold} is a cosine, and the scores of mode {mode!r} are none; "
+            "leave it out, or search with mode 'dense'"
+        )

@@ -154,10 +154,12 @@ class TestVerify:
         change(index / "index.sqlite", "UPDATE documents SET text = 'z' WHERE number IN (0, 2)")
         change(index / "index.sqlite", "DELETE FROM documents WHERE number = 6")
         problems = list(verify(index))
-        assert len(problems) == 4
+        assert len(problems) == 5
         assert f"{segment.name} is damaged: it was altered" in problems[0]
         assert "of 13 documents 10 are there and 2 deleted" in problems[1]
         assert "document 0 was altered" in problems[2]
+        assert "document 2 was altered" in problems[3]
+        assert "its word index is not that" in problems[4]
 
     def test_missing_index_entry_is_found(self, index: Path) -> None:
         change(

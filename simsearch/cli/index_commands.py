@@ -145,6 +145,11 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
     help="Only hits of this score or more.",
 )
 @filter_option
+@click.option(
+    "--mode",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    help="By vectors, by words (BM25), or by both.  [default: dense]",
+)
 @model_option
 @pooling_option
 @encoder_options
@@ -161,6 +166,7 @@ def query(
 
     \b
     simsearch query indexes/faq "怎么退款？" "Where is my parcel?" -k 3
+    simsearch query indexes/faq "ERR_1043 退款" --mode hybrid
     simsearch query indexes/faq "refund" --filter '{"language": "en", "year": {"$gte": 2020}}'
     simsearch query indexes/faq --json < questions.txt > hits.jsonl
     """
@@ -168,12 +174,13 @@ def query(
     from simsearch.cli.render import hits_as_json, loading, print_hits, print_truncation
 
     settings = settings_from(options)
+    wanted = settings.query
     given = encoder_overrides(options)
     with loading(options["model"]):
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:
         for texts in [list(text)] if text else _batches(stdin_lines()):
-            answers = searcher.search(texts, settings.query.k, settings.query.threshold, filter)
+            answers = searcher.search(texts, wanted.k, wanted.threshold, filter, wanted.mode)
             for asked, hits in zip(texts, answers, strict=True):
                 if as_json:
                     print_json(hits_as_json(asked, hits))

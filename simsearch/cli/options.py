@@ -225,7 +225,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
                 "pooling": pooling if isinstance(pooling, str) else None,
             },
             "corpus": given("text_column", "id_column", "types", "on_error", "duplicates", "chunk"),
-            "query": given("k", "threshold"),
+            "query": given("k", "threshold", "mode"),
         },
     )
     if default_precision is not None and options.get("precision") is None:

@@ -15,7 +15,7 @@ from simsearch.corpus import Row, RowProblem
 from simsearch.index.background import sample_pair_scores
 from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_passages
 from simsearch.store.database import create_database, open_database, sqlite_errors, transaction
-from simsearch.store.documents import IngestReport, insert_rows
+from simsearch.store.documents import IngestReport, insert_rows, read_documents
 from simsearch.store.folder import (
     BUILDING,
     INDEX,
@@ -37,6 +37,9 @@ from simsearch.store.segments import (
     write_segment,
 )
 from simsearch.store.truncation import insert_truncated, read_truncated
+from simsearch.store.words import insert_words
+
+_DOCUMENTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ class Building:
             background=sample_pair_scores(vectors, self.chunks.documents),
         )
         with sqlite_errors(self._path), transaction(self._connection):
+            insert_words(self._connection, self._texts())
             save_meta(self._connection, meta)
         self.close()
         index = self._folder / INDEX
@@ -182,6 +186,10 @@ class Building:
             remove_side_files(index)  # of a damaged index: any other was rolled back when opened
             self._path.replace(index)
             sync_folder(self._folder)
+
+    def _texts(self) -> Iterator[tuple[int, str]]:
+        for batch in read_documents(self._connection, self._path, _DOCUMENTS_AT_ONCE):
+            yield from ((number, document.text) for number, document in batch)
 
     def close(self) -> None:
         """Close the database. Everything committed is on disk."""

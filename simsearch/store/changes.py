@@ -57,6 +57,7 @@ from simsearch.store.segments import (
 )
 from simsearch.store.staging import Batch, batch_of
 from simsearch.store.truncation import insert_truncated
+from simsearch.store.words import insert_words
 
 
 class IndexEditor:
@@ -179,6 +180,8 @@ class IndexEditor:
                 change_metadata(self._connection, self._path, number, document)
             for number, document in zip(numbers, batch.new, strict=True):
                 insert_document(self._connection, number, document)
+            texts = (document.text for document in batch.new)
+            insert_words(self._connection, zip(numbers, texts, strict=True))
             if self.chunk is not None:
                 append_chunks(self._connection, rows, owners, batch.spans)
             for position, tokens in (truncated or {}).items():

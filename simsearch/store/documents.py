@@ -22,6 +22,7 @@ from simsearch.index.background import Rows
 from simsearch.records import Document
 from simsearch.store.database import damaged, record, records, sqlite_errors, stream
 from simsearch.store.filtering import delete_fields, insert_fields
+from simsearch.store.words import delete_words
 
 PROBLEMS_SHOWN = 20
 
@@ -158,6 +159,7 @@ def delete_document(connection: apsw.Connection, path: Path, number: int) -> Non
     connection.execute("DELETE FROM documents WHERE number = ?", (number,))
     connection.execute("DELETE FROM truncated WHERE document = ?", (number,))
     connection.execute("INSERT INTO tombstones VALUES (?)", (number,))
+    delete_words(connection, [number])
 
 
 def find_document(connection: apsw.Connection, path: Path, id_: str) -> int | None:

@@ -15,6 +15,7 @@ from simsearch.errors import StoreError
 from simsearch.filters import Filter
 from simsearch.index.background import Rows
 from simsearch.store.absent import no_index
+from simsearch.store.bm25 import WordIndex
 from simsearch.store.chunks import Passage, read_chunks, read_passages
 from simsearch.store.database import (
     InterruptedCommitError,
@@ -138,6 +139,11 @@ class StoredIndex:
         """The numbers of the documents that a filter matches, int64 (n,), ascending."""
         with self._lock:
             return matching_documents(self._connection, self.folder / INDEX, filter)
+
+    def words(self) -> WordIndex:
+        """The word index as it is now."""
+        with self._lock:
+            return WordIndex(self._connection, self.folder / INDEX)
 
     def info(self) -> dict[str, Any]:
         """The facts, as JSON values. ``bytes`` is what the database and the segments take on disk.

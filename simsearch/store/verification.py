@@ -19,6 +19,7 @@ from simsearch.store.folder import INDEX
 from simsearch.store.meta import Meta, load_meta
 from simsearch.store.segments import check_vectors, map_segment, read_segments
 from simsearch.store.truncation import read_truncated
+from simsearch.store.word_tally import WordTally
 
 _PROBLEMS_SHOWN = 100
 
@@ -84,11 +85,13 @@ def _documents(connection: apsw.Connection, path: Path, meta: Meta) -> Iterator[
     if chunks.rows != (rows := sum(s.rows for s in read_segments(connection, path))):
         yield f"{path}: {chunks.rows} texts and {rows} vectors"
     fields = _Tally()
+    words = WordTally(connection, path)
     for number in live.tolist():
         try:
             document = read_document(connection, path, number)
             for record in field_records(document.metadata):
                 fields.count((*record, number))
+            words.count(number, document.text)
             if chunks.spans is not None:
                 first, last = np.searchsorted(chunks.documents, [number, number + 1])
                 spans = [(start, stop) for start, stop in chunks.spans[first:last].tolist()]
@@ -102,6 +105,8 @@ def _documents(connection: apsw.Connection, path: Path, meta: Meta) -> Iterator[
             fields.uncount((key, value, number))
     if fields.differ:
         yield f"{path}: its table fields is not that of the documents' metadata; repair it"
+    if words.differ():
+        yield f"{path}: its word index is not that of the documents' texts; repair it"
 
 
 class _Tally:
