@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.errors import SettingsError
-from simsearch.index.faiss import FlatIndex
+from simsearch.index.flat import FlatIndex
 from simsearch.records import Document
 from simsearch.store import StoredIndex
 

@@ -18,7 +18,7 @@ from simsearch.errors import SettingsError
 from simsearch.filters import Filter, parse_filter
 from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.background import Rows, percentile
-from simsearch.index.faiss import FlatIndex
+from simsearch.index.flat import FlatIndex
 from simsearch.records import Hit
 from simsearch.store import StoredIndex, check_encoder
 

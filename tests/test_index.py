@@ -3,37 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from brute_force import Vectors, brute_force, cut, random_unit, unit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simsearch.index.allowed import Allowed
 from simsearch.index.background import percentile, sample_pair_scores
-from simsearch.index.faiss import FlatIndex
-
-Vectors = npt.NDArray[np.float32]
-
-
-def unit(rows: object) -> Vectors:
-    vectors = np.array(rows, np.float64)
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def cut(vectors: Vectors, places: list[int]) -> list[Vectors]:
-    return np.split(vectors, sorted(min(place, len(vectors)) for place in places))
-
-
-def brute_force(vectors: Vectors, query: Vectors, k: int) -> list[tuple[float, int]]:
-    """Every row, one at a time: the best k and whatever ties with the last, as (-score, row)."""
-    wide = query.astype(np.float64)
-    scores = [float(np.clip((row.astype(np.float64) * wide).sum(), -1, 1)) for row in vectors]
-    ranked = sorted((-score, row) for row, score in enumerate(scores))
-    return [pair for pair in ranked if pair[0] <= ranked[min(k, len(ranked)) - 1][0]]
-
-
-def random_unit(rows: int, dim: int, seed: int) -> Vectors:
-    return unit(np.random.default_rng(seed).standard_normal((rows, dim)))
-
+from simsearch.index.flat import FlatIndex
 
 # Coordinates from a handful of values: nearly every query has ties.
 small_rows = st.lists(st.integers(-1, 1), min_size=3, max_size=3).filter(any)
@@ -134,6 +111,69 @@ class TestFlatIndex:
             index.search(unit([[1, 0]]), 0)
         with pytest.raises(ValueError, match="not finite"):
             index.search(np.array([[np.nan, 0]], np.float32), 1)
+
+
+class TestAllowedRows:
+    @given(
+        rows=st.lists(small_rows, min_size=1, max_size=60),
+        queries=st.lists(small_rows, min_size=1, max_size=30),
+        places=st.lists(st.integers(0, 60), max_size=4),
+        k=st.integers(1, 80),
+        data=st.data(),
+    )
+    def test_equals_brute_force_over_these_rows(
+        self,
+        rows: list[list[int]],
+        queries: list[list[int]],
+        places: list[int],
+        k: int,
+        data: st.DataObject,
+    ) -> None:
+        vectors, asked = unit(rows), unit(queries)
+        some = sorted(data.draw(st.sets(st.integers(0, len(rows) - 1))))
+        allowed = Allowed(np.array(some, np.int64), len(rows))
+        answers = FlatIndex(cut(vectors, places)).search(asked, k, allowed)
+        for query, (found, scores) in zip(asked, answers, strict=True):
+            expected = brute_force(vectors, query, k, some) if some else []
+            assert found.tolist() == [row for _, row in expected]
+            assert scores.tolist() == [-score for score, _ in expected]
+
+    # gathered; left out one by one, or by gathering the rest; found and dropped
+    @pytest.mark.parametrize("queries", [1, 25])
+    @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+    def test_every_way_to_leave_out_rows_is_exact(self, share: float, queries: int) -> None:
+        vectors, asked = random_unit(3000, 16, seed=1), random_unit(queries, 16, seed=2)
+        mask = np.random.default_rng(3).random(3000) < share
+        answers = FlatIndex(cut(vectors, [1000, 2900])).search(asked, 7, Allowed.of_mask(mask))
+        for query, (found, scores) in zip(asked, answers, strict=True):
+            expected = brute_force(vectors, query, 7, np.flatnonzero(mask).tolist())
+            assert list(zip((-scores).tolist(), found.tolist(), strict=True)) == expected
+
+    def test_the_nearest_may_all_be_forbidden(self) -> None:
+        vectors = np.repeat(unit([[1, 0], [1, 1], [0, 1]]), [900, 90, 10], axis=0)
+        allowed = Allowed.all_but(np.arange(900), 1000)
+        for queries in (1, 30):
+            found = FlatIndex([vectors]).search(unit([[1, 0]] * queries), 3, allowed)
+            assert [rows.tolist() for rows, _ in found] == [list(range(900, 990))] * queries
+
+    def test_forms_say_the_same(self) -> None:
+        mask = np.array([True, False, True, True, False, False, False, False, True])
+        for allowed in (
+            Allowed.of_mask(mask),
+            Allowed(np.array([0, 2, 3, 8]), 9),
+            Allowed.all_but(np.array([7, 6, 5, 4, 1]), 9),
+        ):
+            assert (allowed.count, allowed.total) == (4, 9)
+            assert allowed.rows.tolist() == [0, 2, 3, 8]
+            assert allowed.mask.tolist() == mask.tolist()
+            assert allowed.bits.tolist() == [0b1101, 1]
+            assert allowed.part(2, 9).rows.tolist() == [0, 1, 6]
+            assert allowed.part(4, 8).count == 0
+
+    @pytest.mark.parametrize("rows", [[-1, 2], [2, 5], [1, 1], [2, 1]])
+    def test_rows_that_are_no_set_of_rows_are_refused(self, rows: list[int]) -> None:
+        with pytest.raises(ValueError, match="from 0 to 4, each once"):
+            Allowed(np.array(rows), 5)
 
 
 class TestBackground:

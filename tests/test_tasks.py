@@ -456,8 +456,8 @@ def test_a_task_repeats_itself_and_leaves_its_input_alone(task: Any) -> None:
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_block_sizes_change_no_number(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole: TaskResult = task.run(NoisySum())
-    monkeypatch.setattr("simsearch.index.faiss.SPARE", 0)
-    monkeypatch.setattr("simsearch.index.faiss.SCORED_AT_ONCE", 1)
+    monkeypatch.setattr("simsearch.index.flat.SPARE", 0)
+    monkeypatch.setattr("simsearch.index.scoring.SCORED_AT_ONCE", 1)
     monkeypatch.setattr("simsearch.evaluation.tasks.base.ROWS_PER_BLOCK", 1)
     monkeypatch.setattr("simsearch.evaluation.bootstrap._AT_ONCE", 1)
     assert_same(task.run(NoisySum()), whole)

@@ -21,7 +21,7 @@ from simsearch.evaluation.tasks.base import (
     require,
     worst,
 )
-from simsearch.index.faiss import FlatIndex
+from simsearch.index.flat import FlatIndex
 from simsearch.records import LabelledText
 
 NEIGHBOURS: Final = 10

@@ -25,7 +25,7 @@ from simsearch.evaluation.tasks.base import (
     require,
     worst,
 )
-from simsearch.index.faiss import FlatIndex
+from simsearch.index.flat import FlatIndex
 
 CUTOFF: Final = 10  # the k of ndcg@10, recall@10, mrr@10
 
