@@ -11,6 +11,7 @@ import numpy.typing as npt
 from simsearch.errors import SettingsError
 from simsearch.index.flat import FlatIndex
 from simsearch.records import Document
+from simsearch.search import live_rows
 from simsearch.store import StoredIndex
 
 _QUERIES_AT_ONCE = 1024
@@ -55,8 +56,8 @@ def _close_pairs(
     progress: Callable[[int, int | None], None] | None,
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Pairs of live rows at the threshold or above, as two arrays of equal length."""
-    live = ~np.isin(stored.chunks.documents, np.array(sorted(stored.deleted), np.int64))
-    rows = np.flatnonzero(live)
+    live = live_rows(stored)
+    rows = np.arange(stored.rows) if live is None else live.rows
     index = FlatIndex(stored.segments)
     for start in range(0, len(rows), _QUERIES_AT_ONCE):
         pending = rows[start : start + _QUERIES_AT_ONCE]
@@ -65,12 +66,11 @@ def _close_pairs(
             more = []
             step = max(1, _ANSWERS_AT_ONCE // neighbours)
             for part in (pending[i : i + step] for i in range(0, len(pending), step)):
-                answers = index.search(stored.vectors(part), neighbours)
+                answers = index.search(stored.vectors(part), neighbours, live)
                 for row, (found, scores) in zip(part.tolist(), answers, strict=True):
                     close = found[scores >= threshold]
-                    if len(close) == len(found) < index.total:  # there may be more
+                    if len(close) == len(found) < len(rows):  # there may be more
                         more.append(row)
-                    close = close[live[close]]
                     yield np.full(len(close), row), close
             pending = np.array(more, np.int64)
             neighbours *= 8

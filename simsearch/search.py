@@ -17,6 +17,7 @@ from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
 from simsearch.filters import Filter, parse_filter
 from simsearch.fusion import reciprocal_rank_fusion
+from simsearch.index.allowed import Allowed
 from simsearch.index.background import Rows, percentile
 from simsearch.index.flat import FlatIndex
 from simsearch.records import Hit
@@ -51,8 +52,7 @@ class Searcher:
         check_encoder(stored, self.encoder)
         self._index = FlatIndex(stored.segments)
         self._documents = stored.chunks.documents
-        deleted = np.array(sorted(stored.deleted), np.int64)
-        self._live = ~np.isin(self._documents, deleted)
+        self._live = live_rows(stored)
         self._generation = stored.generation
 
     @contextmanager
@@ -116,7 +116,7 @@ class Searcher:
         texts: Sequence[str],
         vectors: Vectors | None,
         k: int,
-        allowed: npt.NDArray[np.bool_],
+        allowed: Allowed | None,
         mode: Mode,
     ) -> list[Found]:
         """For each text the best k allowed documents, and all that tie with the last of them."""
@@ -131,8 +131,11 @@ class Searcher:
             for dense, lexical in zip(nearest, self._lexical(texts, depth, allowed), strict=True)
         ]
 
-    def _lexical(self, texts: Sequence[str], k: int, allowed: npt.NDArray[np.bool_]) -> list[Found]:
-        documents = None if allowed is self._live else np.unique(self._documents[allowed])
+    def _lexical(self, texts: Sequence[str], k: int, allowed: Allowed | None) -> list[Found]:
+        # the word index knows by itself what was deleted
+        documents = None
+        if allowed is not None and allowed is not self._live:
+            documents = np.unique(self._documents[allowed.rows])
         words = self._stored.words()
         found = (words.search(text, k, documents) for text in texts)
         return [(np.searchsorted(self._documents, numbers), scores) for numbers, scores in found]
@@ -152,15 +155,16 @@ class Searcher:
         with self._reading():
             return self._stored.info()
 
-    def _allowed(self, wanted: Filter | None) -> npt.NDArray[np.bool_]:
-        """Which rows an answer may have, bool (rows,): those of live documents that match."""
+    def _allowed(self, wanted: Filter | None) -> Allowed | None:
+        """Which rows an answer may have: those of live documents that match; ``None`` for all."""
         if wanted is None:
             return self._live
         matching = np.zeros(self._stored.chunks.count, np.bool_)
         matching[self._stored.matching(wanted)] = True
-        return self._live & matching[self._documents]
+        mask = matching[self._documents]
+        return Allowed.of_mask(mask if self._live is None else mask & self._live.mask)
 
-    def _nearest(self, vectors: Vectors, k: int, allowed: npt.NDArray[np.bool_]) -> list[Found]:
+    def _nearest(self, vectors: Vectors, k: int, allowed: Allowed | None) -> list[Found]:
         """For each vector the best k allowed documents, and all that tie with the last of them.
 
         Each by its best row, of equal ones the first.
@@ -169,21 +173,19 @@ class Searcher:
         lacking = list(range(len(vectors)))
         average = max(1, -(-self._index.total // max(1, self._stored.chunks.count)))
         wanted = k * min(average, _MOST_ROWS_PER_DOCUMENT)
+        most = self._index.total if allowed is None else allowed.count
         while lacking:
-            answers = self._index.search(vectors[lacking], wanted)
+            answers = self._index.search(vectors[lacking], wanted, allowed)
             for i, answer in zip(lacking, answers, strict=True):
-                found[i] = self._best(k, allowed, *answer)
-            if wanted >= self._index.total:
+                found[i] = self._best(k, *answer)
+            if wanted >= most:
                 break
             lacking = [i for i in lacking if len(found[i][0]) < k]
-            wanted *= 2  # deleted documents, or further chunks of those found, took the places
+            wanted *= 2  # further chunks of documents that were found took the places
         return [found[i] for i in range(len(vectors))]
 
-    def _best(
-        self, k: int, allowed: npt.NDArray[np.bool_], rows: Rows, scores: npt.NDArray[np.float64]
-    ) -> Found:
-        """The best k allowed documents of ``rows``, sorted by (-score, row), and their ties."""
-        rows, scores = rows[allowed[rows]], scores[allowed[rows]]
+    def _best(self, k: int, rows: Rows, scores: npt.NDArray[np.float64]) -> Found:
+        """The best k documents of ``rows``, which are sorted by (-score, row), and their ties."""
         _, firsts = np.unique(self._documents[rows], return_index=True)
         firsts.sort()
         rows, scores = rows[firsts], scores[firsts]
@@ -233,6 +235,14 @@ class Searcher:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def live_rows(stored: StoredIndex) -> Allowed | None:
+    """The rows of documents that were not deleted; ``None`` where that is all."""
+    if not stored.deleted:
+        return None
+    deleted = np.array(sorted(stored.deleted), np.int64)
+    return Allowed.of_mask(~np.isin(stored.chunks.documents, deleted))
 
 
 def _check_settings(k: int, threshold: float | None, mode: Mode) -> None:
