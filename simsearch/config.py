@@ -115,6 +115,15 @@ class CorpusSettings(_Section):
     chunk: _Chunk | None = None
 
 
+class IndexSettings(_Section):
+    """How vectors are searched: ``memory_budget`` is in MiB, ``latency_target`` in milliseconds."""
+
+    kind: Literal["auto", "flat", "ivf"] = "auto"
+    memory_budget: float | None = pydantic.Field(default=None, gt=0)
+    recall_target: float = pydantic.Field(default=0.95, gt=0, lt=1)
+    latency_target: float | None = pydantic.Field(default=None, gt=0)
+
+
 class QuerySettings(_Section):
     """How many hits a query gives, and how good they must be."""
 
@@ -143,6 +152,7 @@ class Settings(_Section):
 
     encoder: EncoderSettings = EncoderSettings()
     corpus: CorpusSettings = CorpusSettings()
+    index: IndexSettings = IndexSettings()
     query: QuerySettings = QuerySettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.errors import SettingsError
-from simsearch.index.flat import FlatIndex
 from simsearch.records import Document
 from simsearch.search import live_rows
 from simsearch.store import StoredIndex
@@ -58,7 +57,7 @@ def _close_pairs(
     """Pairs of live rows at the threshold or above, as two arrays of equal length."""
     live = live_rows(stored)
     rows = np.arange(stored.rows) if live is None else live.rows
-    index = FlatIndex(stored.segments)
+    index = stored.index
     for start in range(0, len(rows), _QUERIES_AT_ONCE):
         pending = rows[start : start + _QUERIES_AT_ONCE]
         neighbours = _NEIGHBOURS

@@ -19,7 +19,6 @@ from simsearch.filters import Filter, parse_filter
 from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.allowed import Allowed
 from simsearch.index.background import Rows, percentile
-from simsearch.index.flat import FlatIndex
 from simsearch.records import Hit
 from simsearch.store import StoredIndex, check_encoder
 
@@ -50,7 +49,7 @@ class Searcher:
         """Search what the stored index holds now."""
         stored = self._stored
         check_encoder(stored, self.encoder)
-        self._index = FlatIndex(stored.segments)
+        self._index = stored.index
         self._documents = stored.chunks.documents
         self._live = live_rows(stored)
         self._generation = stored.generation

@@ -6,6 +6,7 @@ that is opened, renamed or removed by Python. Run as a script, one line a verb::
     python tests/faults.py kill                   at every step: steps, and how often each state
     python tests/faults.py random --count 1000    at random moments
     python tests/faults.py full                   where files can't grow beyond 0, 1, 2, … KiB
+    python tests/faults.py permission             where nothing may be written; for root
 """
 
 from __future__ import annotations
@@ -335,7 +336,7 @@ def folders() -> Iterator[Path]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Kill and hinder writers.")
-    parser.add_argument("fault", choices=["kill", "random", "full"])
+    parser.add_argument("fault", choices=["kill", "random", "full", "permission"])
     parser.add_argument("--every", type=int, default=1, help="n: at each n-th step")
     parser.add_argument("--count", type=int, default=100, help="of random kills")
     given = parser.parse_args()
@@ -353,6 +354,10 @@ def main() -> None:
             found = [refused(verb, next(roots), full_disk(size)) for size in sizes]
             counts = [found.count(state) for state in (None, *range(len(states(verb))))]
             sys.stdout.write(f"{verb} {len(found)} {counts}\n")
+        return
+    if given.fault == "permission":
+        for verb in ("add", "delete", "optimize", "repair"):
+            sys.stdout.write(f"{verb} 1 [{refused(verb, next(roots), no_permission)}]\n")
         return
     rng = random.Random(0)
     verbs = [rng.choice(list(VERBS)) for _ in range(given.count)]

@@ -178,7 +178,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(content: str, message: st
         ("query: {treshold: 1}", "unknown setting 'query.treshold'; did you mean 'threshold'?"),
         ("corpus: {textcolumn: a}", "'corpus.textcolumn'; did you mean 'text_column'?"),
         ("query: {zzz: 1}", "unknown setting 'query.zzz'; known here: k, threshold"),
-        ("zzz: 1", "unknown setting 'zzz'; known here: encoder, corpus, query, benchmark"),
+        ("zzz: 1", "unknown setting 'zzz'; known here: encoder, corpus, index, query, benchmark"),
         ("k: 5", "unknown setting 'k'"),
     ],
 )

@@ -20,9 +20,11 @@ def run(*arguments: str) -> dict[str, tuple[int, list[int]]]:
     script = Path(faults.__file__)
     ran = subprocess.run(
         [sys.executable, script, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # threads don't outlive a fork, and OpenMP waits for them
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=200,
     )
     assert ran.returncode == 0, ran.stderr
     found = {}
@@ -53,9 +55,9 @@ def test_where_nothing_can_be_written_the_index_stays_as_it_is() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root becomes another")
-@pytest.mark.parametrize("verb", ["add", "delete", "optimize", "repair"])
-def test_without_permission_the_index_stays_as_it_is(tmp_path: Path, verb: str) -> None:
-    assert faults.refused(verb, tmp_path, faults.no_permission) == 0
+def test_without_permission_the_index_stays_as_it_is() -> None:
+    found = run("permission")
+    assert list(found.values()) == [(1, [0])] * 4
 
 
 WRITER = """

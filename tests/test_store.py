@@ -179,7 +179,8 @@ class TestRoundTrip:
     def test_info_has_what_the_command_prints(self, index: Path) -> None:
         with StoredIndex.open(index) as stored:
             info = stored.info()
-        created = info.pop("created")
+        created, measured = info.pop("created"), info.pop("measured")
+        assert (measured["recall_at_10"], measured["memory_bytes"]) == (1.0, 160)
         assert created.endswith("+00:00")
         assert info == {
             "count": 10,
@@ -198,6 +199,16 @@ class TestRoundTrip:
             "chunk": None,
             "chunks": 10,
             "truncated": 0,
+            "deleted": 0,
+            "index": {
+                "kind": "flat",
+                "rows": 10,
+                "dim": 4,
+                "memory_bytes": 160,
+                "cells": None,
+                "dims_per_code": None,
+            },
+            "outgrown": None,
         }
 
     def test_folder_holds_these_files_and_no_other(self, index: Path) -> None:

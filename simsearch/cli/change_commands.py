@@ -19,6 +19,7 @@ from simsearch.cli.options import (
     encoder_options,
     encoder_overrides,
     filter_option,
+    index_options,
     json_option,
     model_option,
     pooling_option,
@@ -131,15 +132,20 @@ def _missing(ids: tuple[str, ...]) -> Iterator[str]:
 
 @click.command()
 @index_argument
-def optimize(index: Path) -> None:
-    """Write the index DIR anew: without what was deleted, in as few files as need be.
+@index_options
+@config_option
+def optimize(index: Path, **options: Any) -> None:
+    """Write the index DIR anew: without what was deleted, and planned for what it holds now.
 
     Deleted texts are erased from the disk by this. Nothing is encoded, and queries go on meanwhile.
+    Without --kind and the like, and without --config, it is planned as it was built.
     """
     from simsearch import pipeline
     from simsearch.cli.render import printable
 
-    done = "optimized" if pipeline.optimize(index) else "nothing to gain"
+    given = any(value is not None for value in options.values())
+    settings = settings_from(options).index if given else None
+    done = "optimized" if pipeline.optimize(index, settings) else "nothing to gain"
     click.echo(printable(f"{index}: {done}"), err=True)
 
 

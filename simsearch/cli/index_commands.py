@@ -24,6 +24,7 @@ from simsearch.cli.options import (
     encoder_options,
     encoder_overrides,
     filter_option,
+    index_options,
     json_option,
     model_option,
     pooling_option,
@@ -60,6 +61,7 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
 @encoder_options
 @corpus_options
 @duplicates_option
+@index_options
 @config_option
 @json_option
 def build(
@@ -90,6 +92,7 @@ def build(
             on_error=settings.corpus.on_error,
             duplicates=settings.corpus.duplicates,
             chunk=settings.corpus.chunk,
+            search=settings.index,
             replace=replace,
             progress=progress,
         )
@@ -213,7 +216,7 @@ def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
 @index_argument
 @json_option
 def info(index: Path, as_json: bool) -> None:
-    """Say what the index DIR holds and which encoder made it; every file is checked."""
+    """Say what the index DIR holds, which encoder made it, and how well it is searched."""
     from simsearch.cli.render import print_facts
     from simsearch.store import StoredIndex
 

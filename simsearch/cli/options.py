@@ -166,6 +166,34 @@ _corpus_options = (
         help="What to do about rows that cannot be used.  [default: stop]",
     ),
 )
+_index_options = (
+    click.option(
+        "--kind",
+        type=click.Choice(["auto", "flat", "ivf"]),
+        help="flat: exact; ivf: approximate; auto: flat while that is fast.  [default: auto]",
+    ),
+    click.option(
+        "--recall",
+        "recall_target",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="X",
+        help="Share of the 10 nearest that an approximate search must find.  [default: 0.95]",
+    ),
+    click.option(
+        "--memory",
+        "memory_budget",
+        type=click.FloatRange(0, min_open=True),
+        metavar="MIB",
+        help="What searching may hold in memory, at most.",
+    ),
+    click.option(
+        "--latency",
+        "latency_target",
+        type=click.FloatRange(0, min_open=True),
+        metavar="MS",
+        help="What finding the nearest of one query may take.",
+    ),
+)
 duplicates_option = click.option(
     "--duplicates",
     type=click.Choice(["keep", "collapse", "refuse"]),
@@ -200,6 +228,11 @@ def computation_options(command: Command) -> Command:
     return _added(_computation_options, command)
 
 
+def index_options(command: Command) -> Command:
+    """Adds --kind, --recall, --memory and --latency."""
+    return _added(_index_options, command)
+
+
 def corpus_options(command: Command) -> Command:
     """Adds --text-column, --id-column, --type and --on-error."""
     return _added(_corpus_options, command)
@@ -225,6 +258,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
                 "pooling": pooling if isinstance(pooling, str) else None,
             },
             "corpus": given("text_column", "id_column", "types", "on_error", "duplicates", "chunk"),
+            "index": given("kind", "recall_target", "memory_budget", "latency_target"),
             "query": given("k", "threshold", "mode"),
         },
     )

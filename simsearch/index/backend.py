@@ -115,7 +115,7 @@ def add_to_cells(codes: CellCodes, vectors: Vectors) -> None:
 def search_cells(
     codes: CellCodes, queries: Vectors, cells: Rows, count: int, bits: Bytes | None
 ) -> Rows:
-    """For each query the best ``count`` rows by their codes, in no order, int64 (n, count).
+    """For each query the best ``count`` rows by their codes, best first, int64 (n, count).
 
     ``cells``, int64 (n, probes), are those that each query looks into. ``bits`` as in ``nearest``.
     Filled up with -1 where the cells hold fewer rows.

@@ -18,6 +18,10 @@ _CENTROID_ITERATIONS = 8
 _CODES_TRAINED = 16_384
 _CODE_ITERATIONS = 10
 _ADDED_AT_ONCE = 65_536
+BLOCK = 32
+"""Codes of a cell are stored by so many, the last ones padded."""
+ROW_NUMBERS = 8 + 4
+"""Bytes for each row beside its code: its number in the cell, and the number of its cell."""
 # A code of 4 bits is one of 16 values, and FAISS wants as many vectors to choose them by.
 LEAST_ROWS = 16
 """Fewer rows can't be put into cells."""
@@ -43,10 +47,9 @@ class Cells:
     def __init__(self, codes: backend.CellCodes, dim: int) -> None:
         """Around what ``build`` or ``from_bytes`` made."""
         self._codes = codes
-        self._centroids = backend.centroids_of(codes)
-        self._scaled = _fixed_point(self._centroids)
+        self._scaled = _fixed_point(backend.centroids_of(codes))
         self.dim = dim
-        self.count = len(self._centroids)
+        self.count = len(self._scaled)
         self.total = int(codes.ntotal)
 
     @classmethod
@@ -90,14 +93,14 @@ class Cells:
     def find(
         self, queries: Vectors, probes: int, count: int, allowed: Allowed | None = None
     ) -> Rows:
-        """For each query the best ``count`` rows of the ``probes`` nearest cells, by their codes.
+        """For each query the best ``count`` rows in the ``probes`` nearest cells, best first.
 
         ``queries`` is float32 (n, dim). Rows that aren't ``allowed`` are left out. Where these are
         many, a query looks into as many cells as hold the share probes / cells of the allowed rows,
-        and ``count`` of them if there are so many. int64 (n, count), in no order, filled up with -1
-        where there are fewer. A query alone finds the same rows as in a batch.
+        and ``count`` of them if there are so many. Which is better their codes say. int64 (n,
+        count), filled up with -1 where there are fewer. A query alone finds the same as in a batch.
         """
-        queries = _widened(queries, self._centroids.shape[1])
+        queries = _widened(queries, self._scaled.shape[1])
         keys = self._keys(queries)
         if allowed is None or allowed.count >= allowed.total * _COUNTED_SHARE:
             cells = _greatest(keys, min(probes, self.count))
@@ -114,6 +117,24 @@ class Cells:
         # Of equal products that of the first cell is greater; all exact in float64.
         keys: Keys = products.astype(np.float64) * self.count - np.arange(self.count)
         return keys
+
+    def depths(self, queries: Vectors, rows: Rows) -> Rows:
+        """How many cells a query must look into to come upon each of its ``rows``, int64 (n, k)."""
+        keys = self._keys(_widened(queries, self._scaled.shape[1]))
+        own = np.take_along_axis(keys, self._cell_of_row[rows].astype(np.int64), axis=1)
+        depths: Rows = (keys[:, None, :] >= own[:, :, None]).sum(axis=2)
+        return depths
+
+    def cost(self, probes: int) -> float:
+        """Bytes of codes that a query looks at in so many cells, on average."""
+        return probes / self.count * self.total * float(self._codes.code_size)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the cells hold in memory: codes, row numbers, cells of rows, centroids twice."""
+        sizes = np.bincount(self._cell_of_row, minlength=self.count)
+        codes = int((-(-sizes // BLOCK)).sum()) * BLOCK * int(self._codes.code_size)
+        return codes + self.total * ROW_NUMBERS + 2 * self._scaled.nbytes
 
     @cached_property
     def _cell_of_row(self) -> npt.NDArray[np.int32]:
@@ -151,9 +172,10 @@ def _sample(vectors: SegmentedVectors, size: int) -> Vectors:
 
 
 def _widened(vectors: Vectors, width: int) -> Vectors:
-    """With coordinates 0 up to ``width``: they change no inner product."""
+    """With coordinates 0 up to ``width``, which change no inner product; C-contiguous."""
     lacking = width - vectors.shape[1]
-    return np.pad(vectors, ((0, 0), (0, lacking))) if lacking else vectors
+    padded = np.pad(vectors, ((0, 0), (0, lacking))) if lacking else vectors
+    return np.ascontiguousarray(padded)
 
 
 def _fixed_point(vectors: Vectors) -> Vectors:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simsearch.config import ColumnType, Duplicates, EncoderSettings, OnError, corpus_settings
+from simsearch.config import (
+    ColumnType,
+    Duplicates,
+    EncoderSettings,
+    IndexSettings,
+    OnError,
+    corpus_settings,
+)
 from simsearch.corpus import hash_inputs, read_corpus
 from simsearch.encoder import Encoder
 from simsearch.errors import CorpusError, SettingsError
+from simsearch.index.planner import plan_index
 from simsearch.pipeline.opening import load_encoder
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.sentence_encoder import SentenceEncoder
@@ -27,6 +36,8 @@ class BuildReport:
     ``truncated`` documents were longer than the ``max_length`` tokens that the encoder takes;
     ``truncated_documents`` has (id, tokens) of the first of them. ``changed`` is false where the
     folder held this very index already; ``resumed`` vectors were from an interrupted build.
+    ``seconds`` says how long it took to encode and store the texts ("encoding"), to build the
+    search of their vectors ("search"), and to index their words ("words").
     """
 
     folder: Path
@@ -39,6 +50,7 @@ class BuildReport:
     truncated_documents: tuple[tuple[str, int], ...]
     max_length: int
     resumed: int
+    seconds: Mapping[str, float]
     changed: bool
 
 
@@ -53,6 +65,7 @@ def build(
     on_error: OnError = "stop",
     duplicates: Duplicates = "keep",
     chunk: Sequence[int] | int | None = None,
+    search: IndexSettings | None = None,
     replace: bool = False,
     progress: OnProgress | None = None,
 ) -> BuildReport:
@@ -67,6 +80,9 @@ def build(
 
     ``duplicates`` says what becomes of a row whose text an earlier one has: it is a document too
     ("keep"), it is left out ("collapse"), or it is a row that cannot be used ("refuse").
+
+    ``search`` says how the vectors are to be searched; by default exactly while that is fast, else
+    approximately, with a recall of 0.95.
 
     An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
     Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
@@ -94,18 +110,24 @@ def build(
         settings=_reopening(encoder),
         dim=encoder.dim,
         chunk=settings.chunk,
+        search=search or IndexSettings(),
     )
     with IndexWriter.open(folder, plan, replace=replace) as writer:
         collapsed, skipped, problems, resumed = 0, 0, tuple[str, ...](), 0
+        seconds: dict[str, float] = {}
         changed = not writer.finished
         if changed:
             if not writer.ingested:
                 rows, spans = read_corpus(paths, **columns), chunk_spans(settings.chunk, encoder)
                 report = writer.ingest(rows, on_error=on_error, duplicates=duplicates, spans=spans)
                 collapsed, skipped, problems = report.collapsed, report.skipped, report.problems
+            plan_index(writer.total, encoder.dim, plan.search)  # refuses before the long work
             resumed = writer.done
+            begin = time.perf_counter()
             _encode_pending(writer, encoder, progress)
-            writer.finish()
+            encoding = time.perf_counter() - begin
+            making = writer.finish()
+            seconds = {"encoding": encoding, "search": making.search, "words": making.words}
         return BuildReport(
             folder=folder,
             documents=writer.facts.documents,
@@ -117,6 +139,7 @@ def build(
             truncated_documents=writer.facts.truncation.first,
             max_length=encoder.max_length,
             resumed=resumed,
+            seconds=seconds,
             changed=changed,
         )
 

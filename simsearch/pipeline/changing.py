@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simsearch.config import ColumnType, Duplicates, OnError, corpus_settings
+from simsearch.config import ColumnType, Duplicates, IndexSettings, OnError, corpus_settings
 from simsearch.corpus import read_corpus
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
@@ -138,14 +138,16 @@ def delete(
         )
 
 
-def optimize(index: str | Path) -> bool:
-    """Write an index anew, small and quick to open, and erase what was deleted; nothing is encoded.
+def optimize(index: str | Path, settings: IndexSettings | None = None) -> bool:
+    """Write an index anew, small and quick to search, and erase what was deleted.
 
-    False where there is nothing to gain. Queries go on meanwhile. Takes the room of a second copy
-    until it has finished. Raises the StoreErrors of the folder.
+    Nothing is encoded. How it is searched is planned for what it holds now, by ``settings``, or by
+    those that it was built with. False where there is nothing to gain. Queries go on meanwhile.
+    Takes the room of a second copy until it has finished. Raises the StoreErrors of the folder, and
+    SettingsError where no index can be as ``settings`` want.
     """
     with IndexEditor.open(Path(index)) as editor:
-        return editor.optimize()
+        return editor.optimize(settings)
 
 
 def repair(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.index.background import sample_pair_scores
+from simsearch.index.vectors import Vectors
 from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_passages
 from simsearch.store.database import create_database, open_database, sqlite_errors, transaction
 from simsearch.store.documents import IngestReport, insert_rows, read_documents
@@ -26,9 +29,9 @@ from simsearch.store.folder import (
     sync_folder,
 )
 from simsearch.store.meta import BuildPlan, Meta, load_meta, program_version, save_meta
+from simsearch.store.search_record import SearchRecord, build_search
 from simsearch.store.segments import (
     RowReader,
-    Vectors,
     check_vectors,
     insert_segment,
     map_segment,
@@ -40,6 +43,13 @@ from simsearch.store.truncation import insert_truncated, read_truncated
 from simsearch.store.words import insert_words
 
 _DOCUMENTS_AT_ONCE = 1024
+
+
+class Seconds(NamedTuple):
+    """How long it took to make the vectors searchable, and to index the words."""
+
+    search: float
+    words: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def _first_meta(plan: BuildPlan, documents: int) -> Meta:
         fingerprint=plan.fingerprint,
         settings=plan.settings,
         dim=plan.dim,
-        kind="flat",
+        search=SearchRecord(plan.search),
         generation=0,  # until it is finished
         numbered=documents,
         created=_now(),
@@ -164,28 +174,47 @@ class Building:
                 insert_truncated(self._connection, document, tokens)
         self.segments.append(segment)
 
-    def finish(self, generation: int) -> None:
-        """Put the new index in the place of the old one, at one stroke; this object is closed."""
+    def finish(self, generation: int) -> Seconds:
+        """Put the new index in the place of the old one, at one stroke; this object is closed.
+
+        Before that the words are indexed and the search is built, if they aren't yet; returns how
+        long each took.
+        """
         if self.done != self.total:
             raise ValueError(f"{self.done} of {self.total} texts have vectors; encode the rest")
-        vectors = RowReader(map_segments(self._folder, self.segments, self.meta.dim))
-        meta = replace(
-            self.meta,
-            generation=generation,
-            created=_now(),
-            version=program_version(),
-            stage="finished",
-            background=sample_pair_scores(vectors, self.chunks.documents),
-        )
-        with sqlite_errors(self._path), transaction(self._connection):
-            insert_words(self._connection, self._texts())
-            save_meta(self._connection, meta)
+        seconds = Seconds(0.0, 0.0)
+        meta = replace(self.meta, generation=generation)
+        if meta.stage == "finished":  # and killed before the rename
+            with sqlite_errors(self._path), transaction(self._connection):
+                save_meta(self._connection, meta)
+        else:
+            seconds = self._complete(meta)
         self.close()
         index = self._folder / INDEX
         with disk_errors(index):
             remove_side_files(index)  # of a damaged index: any other was rolled back when opened
             self._path.replace(index)
             sync_folder(self._folder)
+        return seconds
+
+    def _complete(self, meta: Meta) -> Seconds:
+        """Add all that is derived from documents and vectors, in one transaction."""
+        begin = time.perf_counter()
+        mapped = map_segments(self._folder, self.segments, meta.dim)
+        vectors = [segment.vectors for segment in mapped]
+        meta = replace(
+            meta,
+            created=_now(),
+            version=program_version(),
+            stage="finished",
+            background=sample_pair_scores(RowReader(mapped), self.chunks.documents),
+            search=build_search(self._folder, vectors, meta.dim, meta.search.settings),
+        )
+        searchable = time.perf_counter()
+        with sqlite_errors(self._path), transaction(self._connection):
+            insert_words(self._connection, self._texts())
+            save_meta(self._connection, meta)
+        return Seconds(searchable - begin, time.perf_counter() - searchable)
 
     def _texts(self) -> Iterator[tuple[int, str]]:
         for batch in read_documents(self._connection, self._path, _DOCUMENTS_AT_ONCE):

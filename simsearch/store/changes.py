@@ -11,12 +11,14 @@ from types import TracebackType
 import apsw
 import numpy as np
 
-from simsearch.config import Duplicates, OnError
+from simsearch.config import Duplicates, IndexSettings, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD
 from simsearch.errors import CorruptIndexError
 from simsearch.filters import Filter
 from simsearch.index.background import PAIRS, sample_pair_scores
+from simsearch.index.planner import plan_index
+from simsearch.index.vectors import Vectors
 from simsearch.store.absent import no_index
 from simsearch.store.chunks import Chunks, Spans, append_chunks, read_chunks, read_passages
 from simsearch.store.compaction import Source, compact, is_compact
@@ -43,10 +45,10 @@ from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX, FolderLock, new_ingest_name, remove_database, remove_file
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import Meta, load_meta, save_meta
+from simsearch.store.search_record import SearchRecord, build_search
 from simsearch.store.segments import (
     RowReader,
     Segment,
-    Vectors,
     check_vectors,
     delete_segment,
     insert_segment,
@@ -205,7 +207,12 @@ class IndexEditor:
         if not len(vectors):
             return [], []
         size, first = len(vectors), len(self._segments)
-        while first and self._segments[first - 1].rows <= min(size, SHARD - size):
+        in_cells = self._cells_rows()
+        while (
+            first
+            and self._segments[first - 1].rows <= min(size, SHARD - size)
+            and self._segments[first - 1].first_row >= in_cells
+        ):
             first -= 1
             size += self._segments[first].rows
         folded = self._segments[first:]
@@ -235,13 +242,36 @@ class IndexEditor:
         self._committed(meta, self._segments)
         return missing
 
-    def optimize(self) -> bool:
-        """Write the index anew, without what was deleted; false if there is nothing to gain."""
+    def optimize(self, settings: IndexSettings | None = None) -> bool:
+        """Write the index anew, without what was deleted, and plan its search for what it holds.
+
+        ``settings`` take the place of those that it has. False if there is nothing to gain. Raises
+        SettingsError where no index can be as they want.
+        """
+        settings = settings or self._meta.search.settings
+        rows = sum(segment.rows for segment in self._segments)
+        plan = self._meta.search.plan
+        planned = settings == self._meta.search.settings and plan and plan.rows == rows
         _, deleted = document_numbers(self._connection, self._path)
-        if is_compact(self._meta, self._segments, len(deleted)):
+        compact = is_compact(self._meta, self._segments, len(deleted))
+        if compact and planned:
             return False
-        self._rewrite()
+        plan_index(rows - len(deleted), self._meta.dim, settings)  # before any work
+        if compact:
+            self._plan_anew(settings)
+        else:
+            self._rewrite(settings)
         return True
+
+    def _plan_anew(self, settings: IndexSettings) -> None:
+        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in self._segments]
+        vectors = [segment.vectors for segment in mapped]
+        search = build_search(self.folder, vectors, self._meta.dim, settings)
+        meta = replace(self._meta, generation=self._meta.generation + 1, search=search)
+        with sqlite_errors(self._path), transaction(self._connection):
+            save_meta(self._connection, meta)
+        self._committed(meta, self._segments)
+        sweep_folder(self.folder)
 
     def repair(self, encode: Callable[[list[str]], Vectors]) -> int:
         """Write the index anew from its documents and vectors; returns how many were encoded again.
@@ -255,7 +285,7 @@ class IndexEditor:
                 map_segment(self.folder, segment, self._meta.dim)
             except CorruptIndexError:
                 encoded += self._encode_again(position, encode)
-        self._rewrite()
+        self._rewrite(self._meta.search.settings)
         return encoded
 
     def _encode_again(self, position: int, encode: Callable[[list[str]], Vectors]) -> int:
@@ -282,13 +312,13 @@ class IndexEditor:
         self._committed(meta, segments)
         return len(live)
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, settings: IndexSettings) -> None:
         mapped = map_segments(self.folder, self._segments, self._meta.dim)
         source = Source(
             self.folder,
             self._connection,
             self._path,
-            self._meta,
+            replace(self._meta, search=SearchRecord(settings)),
             self._chunks(),
             RowReader(mapped),
         )
@@ -302,6 +332,11 @@ class IndexEditor:
         meta = load_meta(self._connection, self._path)
         self._committed(meta, read_segments(self._connection, self._path))
         sweep_folder(self.folder)
+
+    def _cells_rows(self) -> int:
+        """How many of the first rows the cells hold."""
+        search = self._meta.search
+        return search.plan.rows if search.plan is not None and search.file is not None else 0
 
     def _chunks(self) -> Chunks:
         return read_chunks(

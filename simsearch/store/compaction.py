@@ -16,13 +16,14 @@ import numpy as np
 
 from simsearch.encoder import SHARD
 from simsearch.index.background import Rows
+from simsearch.index.vectors import Vectors
 from simsearch.store.building import Building
 from simsearch.store.chunks import Chunks, append_chunks
 from simsearch.store.database import create_database, sqlite_errors, stream, transaction
 from simsearch.store.documents import insert_document, read_documents
 from simsearch.store.folder import new_ingest_name, remove_database
 from simsearch.store.meta import Meta, save_meta
-from simsearch.store.segments import Segment, Vectors
+from simsearch.store.segments import Segment
 from simsearch.store.truncation import insert_truncated
 
 _DOCUMENTS_AT_ONCE = 1024

@@ -11,6 +11,7 @@ import apsw
 from simsearch.store.database import FORMAT, records, sqlite_errors
 from simsearch.store.folder import MANIFEST, write_whole
 from simsearch.store.meta import Meta, load_meta
+from simsearch.store.search_record import to_json
 from simsearch.store.segments import Segment, read_segments
 from simsearch.store.truncation import Truncation, read_truncation
 
@@ -46,6 +47,7 @@ def read_facts(connection: apsw.Connection, path: Path) -> Facts:
 def write_manifest(folder: Path, facts: Facts) -> None:
     """Write the copy for people, unless it is there."""
     shown = asdict(facts.meta)
+    shown["search"] = to_json(facts.meta.search)
     del shown["background"]
     manifest = {
         "note": "A copy for people. simsearch reads index.sqlite and never this file.",

@@ -19,11 +19,14 @@ MANIFEST = "manifest.json"
 LOCK = "writer.lock"
 
 _SEGMENT = re.compile(r"vectors-[0-9a-f]{16}\.f32")
+_CELLS = re.compile(r"cells-[0-9a-f]{16}\.faiss")
 _INGEST = re.compile(r"ingest-[0-9a-f]{16}\.sqlite(-journal)?")
 # What a killed writer can leave where there is no index yet.
 _BEGUN = re.compile(rf"writer\.lock|{_INGEST.pattern}|building\.sqlite-(journal|wal|shm)")
 # Everything a killed writer can leave: written aside and not renamed, or not named by a database.
-_SWEPT = re.compile(rf"{_SEGMENT.pattern}(\.tmp)?|{_INGEST.pattern}|manifest\.json\.tmp")
+_SWEPT = re.compile(
+    rf"({_SEGMENT.pattern}|{_CELLS.pattern})(\.tmp)?|{_INGEST.pattern}|manifest\.json\.tmp"
+)
 
 
 def new_segment_name() -> str:
@@ -34,6 +37,16 @@ def new_segment_name() -> str:
 def is_segment_name(name: object) -> bool:
     """Whether this is the name of a segment (and so lies in the folder, not anywhere else)."""
     return isinstance(name, str) and _SEGMENT.fullmatch(name) is not None
+
+
+def new_cells_name() -> str:
+    """A file name that no cells have had."""
+    return f"cells-{secrets.token_hex(8)}.faiss"
+
+
+def is_cells_name(name: object) -> bool:
+    """Whether this is the name of such a file (and so lies in the folder, not anywhere else)."""
+    return isinstance(name, str) and _CELLS.fullmatch(name) is not None
 
 
 def new_ingest_name() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from simsearch.errors import StoreError
 from simsearch.store.database import open_database
 from simsearch.store.folder import BUILDING, INDEX, sweep
+from simsearch.store.meta import load_meta
 from simsearch.store.segments import read_segments
 
 
@@ -23,6 +24,8 @@ def sweep_folder(folder: Path, keep: Collection[str] = ()) -> None:
             try:
                 with closing(open_database(path, "ro")) as connection:
                     named.update(segment.name for segment in read_segments(connection, path))
+                    file = load_meta(connection, path).search.file
+                    named.update([] if file is None else [file.name])
             except StoreError:
                 return
     sweep(folder, named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -13,9 +13,11 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.config import IndexSettings
 from simsearch.encoder import Encoder, fingerprint
 from simsearch.errors import EncoderMismatchError
 from simsearch.store.database import damaged, record, records, sqlite_errors
+from simsearch.store.search_record import SearchRecord, from_json, to_json
 
 Chunk = tuple[int, int]
 """The most tokens of a chunk, and how many of them consecutive chunks share."""
@@ -28,7 +30,7 @@ class BuildPlan:
     ``inputs`` is a hash of the corpus files and how they are read, ``identity`` and ``fingerprint``
     are the encoder's, ``settings`` (JSON values) say how to load it again, ``dim`` is the length of
     its vectors. ``chunk`` is (tokens, overlap) of the pieces that documents are cut into, or
-    ``None`` where a vector is a whole document.
+    ``None`` where a vector is a whole document. ``search`` says what the search should be like.
     """
 
     inputs: str
@@ -37,6 +39,7 @@ class BuildPlan:
     settings: Mapping[str, Any]
     dim: int
     chunk: Chunk | None = None
+    search: IndexSettings = field(default_factory=IndexSettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class Meta:
     settings: Mapping[str, Any]
     inputs: str
     dim: int
-    kind: str
+    search: SearchRecord
     created: str
     version: str
     stage: Literal["ingested", "finished"]
@@ -63,7 +66,7 @@ class Meta:
     chunk: Chunk | None
 
 
-_JSON_FIELDS = {"identity", "settings", "chunk"}
+_JSON_FIELDS = {"identity", "settings", "chunk", "search"}
 _INTEGERS = {"generation", "numbered", "dim"}
 
 
@@ -73,6 +76,8 @@ def save_meta(connection: apsw.Connection, meta: Meta) -> None:
     for name in _JSON_FIELDS:
         value = getattr(meta, name)
         plain = dict(value) if isinstance(value, Mapping) else value
+        if isinstance(value, SearchRecord):
+            plain = to_json(value)
         values[name] = json.dumps(plain, ensure_ascii=False)
     values["background"] = meta.background.astype("<f4").tobytes()
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", cast(Any, values.items()))
@@ -121,7 +126,7 @@ def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
             if parsed is None or is_chunk(parsed):
                 return parsed and tuple(parsed)
         elif isinstance(parsed, dict):
-            return parsed
+            return from_json(parsed, path) if name == "search" else parsed
     raise damaged(path, f"{name!r} in its table meta is not of the right type")
 
 
@@ -138,6 +143,8 @@ def plan_differences(meta: Meta, plan: BuildPlan) -> list[str]:
     lines = [] if meta.inputs == plan.inputs else ["the corpus (its files or columns)"]
     lines += differing_fields(meta.identity, plan.identity)
     lines += differing_fields(meta.settings, plan.settings)
+    wanted = meta.search.settings.model_dump()
+    lines += [f"index.{line}" for line in differing_fields(wanted, plan.search.model_dump())]
     if meta.chunk != plan.chunk:
         lines.append(f"chunk: index {_chunk_words(meta.chunk)}, given {_chunk_words(plan.chunk)}")
     if not lines and meta.dim != plan.dim:

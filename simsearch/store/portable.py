@@ -27,6 +27,7 @@ from simsearch.corpus import Row
 from simsearch.encoder import fingerprint
 from simsearch.errors import CorpusError
 from simsearch.files import new_file, sha256_of
+from simsearch.index.vectors import Vectors
 from simsearch.readers import import_pyarrow
 from simsearch.records import Span
 from simsearch.store.building import Shard
@@ -36,7 +37,7 @@ from simsearch.store.documents import read_documents
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import BuildPlan, is_chunk
 from simsearch.store.reader import StoredIndex
-from simsearch.store.segments import Vectors, check_vectors
+from simsearch.store.segments import check_vectors
 from simsearch.store.truncation import read_lengths
 from simsearch.store.writer import IndexWriter
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import apsw
+import numpy as np
 
 from simsearch.errors import StoreError
 from simsearch.filters import Filter
-from simsearch.index.background import Rows
+from simsearch.index.cells import Cells
+from simsearch.index.vectors import Rows
 from simsearch.store.absent import no_index
 from simsearch.store.bm25 import WordIndex
 from simsearch.store.chunks import Passage, read_chunks, read_passages
@@ -29,6 +32,7 @@ from simsearch.store.database import (
 from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
+from simsearch.store.search_record import CellsFile, load_cells, search_index
 from simsearch.store.segments import MappedSegment, RowReader, Segment, map_segment, read_segments
 from simsearch.store.truncation import read_truncated
 
@@ -39,9 +43,9 @@ class StoredIndex:
     """Documents and vectors of a finished index. Its methods may be called from several threads.
 
     ``segments`` are float32 (rows, dim) arrays, memory-mapped, in row order, and ``vectors(rows)``
-    gathers some of the rows, each checked; ``chunks`` says which
-    document each row stands for, by its number. ``deleted`` are the documents that no answer may
-    contain, ``truncated`` those whose end is in no vector; ``count`` is the number of documents
+    gathers some of the rows, each checked; ``index`` finds the nearest of them. ``chunks`` says
+    which document each row stands for, by its number. ``deleted`` are the documents that no answer
+    may contain, ``truncated`` those whose end is in no vector; ``count`` is the number of documents
     that are left. ``background`` (float32, ascending) is the sample for
     ``index.background.percentile``. The other attributes are those of the build: see ``BuildPlan``.
 
@@ -53,6 +57,7 @@ class StoredIndex:
         self.folder = folder
         self._lock = threading.RLock()
         self._mapped: dict[Segment, MappedSegment] = {}
+        self._cells: dict[CellsFile, Cells] = {}
         self._attach(connection)
 
     @classmethod
@@ -100,20 +105,34 @@ class StoredIndex:
             raise damaged(path, f"it has {chunks.rows} texts and {rows} vectors")
         truncated = read_truncated(connection, path, meta.numbered)
         deleted = _read_deleted(connection, path, meta.numbered)
+        file = meta.search.file
+        cells = (
+            None
+            if file is None
+            else self._cells.get(file) or load_cells(self.folder, file, meta.dim)
+        )
+        in_cells = 0 if cells is None else cells.total
         mapped = {
-            segment: self._mapped.get(segment) or map_segment(self.folder, segment, meta.dim)
+            segment: self._mapped.get(segment)
+            # the rows in cells are checked one by one, as they are needed
+            or map_segment(self.folder, segment, meta.dim, checked=segment.first_row >= in_cells)
             for segment in files
         }
+        segments = [mapped[segment] for segment in files]
+        if in_cells > rows:
+            raise damaged(path, f"it has {rows} vectors, and {in_cells} in its cells")
         # only now, so that after an error all is as it was
         self._meta, self._files, self._mapped = meta, files, mapped
-        self.dim, self.kind, self.background = meta.dim, meta.kind, meta.background
+        self._cells = {} if cells is None or file is None else {file: cells}
+        self.dim, self.kind, self.background = meta.dim, meta.search.kind, meta.background
         self.identity, self.fingerprint = meta.identity, meta.fingerprint
         self.settings, self.generation = meta.settings, meta.generation
         self.chunk = meta.chunk
         self.rows, self.chunks = rows, chunks
         self.truncated, self.deleted = truncated, deleted
-        self.segments = [mapped[segment].vectors for segment in files]
-        self.vectors = RowReader([mapped[segment] for segment in files])
+        self.segments = [segment.vectors for segment in segments]
+        self.vectors = RowReader(segments)
+        self.index = search_index(meta.search, cells, self.segments, self.vectors)
         self.count = meta.numbered - len(deleted)
 
     def ids(self, documents: Sequence[int]) -> list[str]:
@@ -146,21 +165,23 @@ class StoredIndex:
             return WordIndex(self._connection, self.folder / INDEX)
 
     def info(self) -> dict[str, Any]:
-        """The facts, as JSON values. ``bytes`` is what the database and the segments take on disk.
+        """The facts, as JSON values. ``bytes`` is what the files of the index take on disk.
 
-        ``recall_at_10`` is 1.0 because a flat index compares every row. ``chunks`` is the number of
+        ``recall_at_10`` was measured when the index was built (1.0 where every row is compared),
+        ``outgrown`` says why it should be optimized, if it should. ``chunks`` is the number of
         vectors on disk, ``truncated`` that of the documents whose end is in none of them.
         """
         meta = self._meta
+        plan, tuning, file = meta.search.plan, meta.search.tuning, meta.search.file
         size = (self.folder / INDEX).stat().st_size + sum(file.bytes for file in self._files)
         return {
             "count": self.count,
             "dim": meta.dim,
-            "kind": meta.kind,
+            "kind": self.kind,
             "fingerprint": meta.fingerprint,
             "generation": meta.generation,
-            "recall_at_10": 1.0,
-            "bytes": size,
+            "recall_at_10": 1.0 if tuning is None else tuning.recall_at_10,
+            "bytes": size + (0 if file is None else file.bytes),
             "model": meta.settings.get("model"),
             "pooling": meta.settings.get("pooling"),
             "layers": meta.identity.get("layers"),
@@ -171,7 +192,16 @@ class StoredIndex:
             "chunk": None if meta.chunk is None else list(meta.chunk),
             "chunks": self.rows,
             "truncated": len(self.truncated),
+            "deleted": len(self.deleted),
+            "index": None if plan is None else asdict(plan),
+            "measured": None if tuning is None else asdict(tuning),
+            "outgrown": meta.search.outgrown(self.rows, self.rows - self._live_count()),
         }
+
+    def _live_count(self) -> int:
+        """How many rows are of documents that were not deleted."""
+        deleted = np.array(sorted(self.deleted), np.int64)
+        return int(np.count_nonzero(~np.isin(self.chunks.documents, deleted)))
 
     def close(self) -> None:
         """Close the database; ``segments`` stay mapped as long as they are used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import zlib
 from collections.abc import Sequence
@@ -12,11 +13,9 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.index.background import Rows
+from simsearch.index.vectors import Rows, SegmentedVectors, Vectors
 from simsearch.store.database import damaged, records, sqlite_errors, unreadable
 from simsearch.store.folder import is_segment_name, new_segment_name, write_whole
-
-Vectors = npt.NDArray[np.float32]
 
 # The rounding of float32 leaves lengths within 1e-6 of 1; whatever is further off isn't rounding.
 _LENGTH_TOLERANCE = 1e-4
@@ -37,42 +36,41 @@ class Segment:
 class MappedSegment:
     """A segment's file, mapped: ``vectors``, float32 (rows, dim), ``checksums``, uint32 (rows,).
 
-    ``checked`` notes the rows that are known to be what was written.
+    ``checked`` says that all of it is known to be what was written.
     """
 
     path: Path
     vectors: Vectors
     checksums: npt.NDArray[np.uint32]
-    checked: npt.NDArray[np.bool_]
-
-    def take(self, rows: Rows) -> Vectors:
-        """The vectors of these rows, counted from the segment's first; each checked once.
-
-        CorruptIndexError for one that was altered.
-        """
-        for row in rows[~self.checked[rows]].tolist():
-            if zlib.crc32(self.vectors[row]) != self.checksums[row]:
-                raise damaged(self.path, f"its row {row} was altered, the checksum is another")
-            self.checked[row] = True
-        return self.vectors[rows]
+    checked: bool
 
 
 class RowReader:
-    """Gathers rows out of segments, checking each."""
+    """Rows of several segments, of which each is checked before it is used, once."""
 
     def __init__(self, segments: Sequence[MappedSegment]) -> None:
         self._segments = segments
-        self._ends = np.cumsum([len(segment.vectors) for segment in segments], dtype=np.int64)
+        self._vectors = SegmentedVectors([segment.vectors for segment in segments])
+        known = [np.full(len(segment.vectors), segment.checked) for segment in segments]
+        self._checked = np.concatenate([np.empty(0, np.bool_), *known])
 
     def __call__(self, rows: Rows) -> Vectors:
-        """The vectors of ``rows``, int64 (n,), as float32 (n, dim)."""
-        owner = np.searchsorted(self._ends, rows, side="right")
-        found = np.empty((len(rows), self._segments[0].vectors.shape[1]), np.float32)
-        for i in np.unique(owner).tolist():
-            here = owner == i
-            segment = self._segments[i]
-            found[here] = segment.take(rows[here] - (self._ends[i] - len(segment.vectors)))
-        return found
+        """The vectors of ``rows``, int64 (n,), as float32 (n, dim), after ``check``."""
+        self.check(rows)
+        return self._vectors.gather(rows)
+
+    def check(self, rows: Rows) -> None:
+        """CorruptIndexError if one of ``rows``, int64 (n,), was altered."""
+        known = self._checked[rows]
+        if known.all():
+            return
+        starts = self._vectors.starts
+        for row in np.unique(rows[~known]).tolist():
+            i = bisect.bisect_right(starts, row) - 1
+            segment, place = self._segments[i], row - starts[i]
+            if zlib.crc32(segment.vectors[place]) != segment.checksums[place]:
+                raise damaged(segment.path, f"its row {place} was altered, the checksum is another")
+            self._checked[row] = True
 
 
 def write_segment(folder: Path, first_row: int, vectors: Vectors) -> Segment:
@@ -149,7 +147,7 @@ def map_segment(folder: Path, segment: Segment, dim: int, *, checked: bool = Tru
     if checked and hashlib.sha256(_bytes(words)).hexdigest() != segment.sha256:
         raise damaged(path, "it was altered, its SHA-256 is not the one in the index")
     vectors = words[: rows * dim].view("<f4").reshape(rows, dim)
-    return MappedSegment(path, vectors, words[rows * dim :], np.full(rows, checked))
+    return MappedSegment(path, vectors, words[rows * dim :], checked)
 
 
 def map_segments(folder: Path, segments: Sequence[Segment], dim: int) -> list[MappedSegment]:

@@ -11,7 +11,8 @@ from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.encoder import SHARD, fingerprint
 from simsearch.errors import CorruptIndexError, StoreError
-from simsearch.store.building import Building, Shard, ingest
+from simsearch.index.vectors import Vectors
+from simsearch.store.building import Building, Seconds, Shard, ingest
 from simsearch.store.chunks import Spans
 from simsearch.store.database import made_by_simsearch, open_database
 from simsearch.store.documents import IngestReport
@@ -19,7 +20,6 @@ from simsearch.store.facts import Facts, read_facts, write_manifest
 from simsearch.store.folder import BUILDING, INDEX, FolderLock
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import BuildPlan, plan_differences
-from simsearch.store.segments import Vectors
 
 
 class IndexWriter:
@@ -185,18 +185,20 @@ class IndexWriter:
         """
         self._under_way().commit(shard, vectors, truncated or {})
 
-    def finish(self) -> None:
+    def finish(self) -> Seconds:
         """Put the new index in the place of the old one, at one stroke.
 
-        Raises ValueError if texts without vectors are left.
+        Returns how long it took to make it searchable. Raises ValueError if texts without vectors
+        are left.
         """
-        self._under_way().finish(self._generation)
+        seconds = self._under_way().finish(self._generation)
         self._building = None
         path = self.folder / INDEX
         with closing(open_database(path, "ro")) as connection:
             facts = read_facts(connection, path)
         self._set_finished(facts)
         sweep_folder(self.folder)
+        return seconds
 
     def close(self) -> None:
         """Let others write. What was committed stays, and the next build resumes from there."""
