@@ -191,6 +191,15 @@ class TestCells:
             assert rows.tolist() == other_rows.tolist()
             assert scores.tobytes() == other_scores.tobytes()
 
+    def test_nothing_is_left_in_the_bytes_that_were_read(
+        self, cells: Cells, queries: Vectors
+    ) -> None:
+        data = cells.to_bytes()
+        again = Cells.from_bytes(data, DIM)
+        data[:] = 0
+        assert again.to_bytes().tobytes() == cells.to_bytes().tobytes()
+        assert again.find(queries, 5, 40).tolist() == cells.find(queries, 5, 40).tolist()
+
     def test_bytes_that_are_no_cells_are_refused(self, cells: Cells, vectors: Vectors) -> None:
         data = cells.to_bytes()
         with pytest.raises(ValueError, match="can't read"):

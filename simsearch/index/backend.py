@@ -163,13 +163,21 @@ def to_bytes(codes: CellCodes) -> Bytes:
 
 
 def from_bytes(data: Bytes) -> CellCodes:
-    """What ``to_bytes`` made; ``data`` may be mapped and isn't kept.
+    """What ``to_bytes`` made, copied: ``data`` may be mapped, and be unmapped afterwards.
 
     Raises ValueError if FAISS can't read it or it is another kind of index. FAISS trusts what it
     reads: whoever calls this has compared a hash.
     """
+    place = 0
+
+    def following(size: int) -> bytes:
+        nonlocal place
+        place += size
+        return data[place - size : place].tobytes()
+
     try:
-        codes = faiss.read_index(faiss.ZeroCopyIOReader(_pointer(data), len(data)))
+        # not its reader of memory, whose index goes on pointing into ``data``
+        codes = faiss.read_index(faiss.PyCallbackIOReader(following))
     except RuntimeError as error:
         raise ValueError(f"FAISS can't read the index: {error}") from None
     if not isinstance(codes, faiss.IndexIVFPQFastScan):
