@@ -29,7 +29,7 @@ from test_store import ENCODER, Row, build
 
 from simsearch.corpus import content_id
 from simsearch.errors import IndexNotFoundError, StoreError, UnfinishedIndexError
-from simsearch.store import IndexEditor, StoredIndex, verify
+from simsearch.store import IndexEditor, IndexKeeper, StoredIndex, verify
 
 _BASE = apsw.vfs_names()[0]  # that of the system: SQLite's default comes first
 CORPUS = Path("corpus")
@@ -59,13 +59,13 @@ def delete_some(folder: Path) -> None:
 
 
 def optimize(folder: Path) -> None:
-    with IndexEditor.open(folder) as editor:
-        editor.optimize()
+    with IndexKeeper.open(folder) as keeper:
+        keeper.optimize()
 
 
 def repair(folder: Path) -> None:
-    with IndexEditor.open(folder) as editor:
-        editor.repair(ENCODER.encode)
+    with IndexKeeper.open(folder) as keeper:
+        keeper.repair(ENCODER.encode)
 
 
 def nothing(folder: Path) -> None:

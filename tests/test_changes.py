@@ -38,7 +38,7 @@ from simsearch.errors import (
 )
 from simsearch.records import Document
 from simsearch.search import Searcher
-from simsearch.store import IndexEditor, IndexWriter, Passage, StoredIndex
+from simsearch.store import IndexEditor, IndexKeeper, IndexWriter, Passage, StoredIndex
 from simsearch.store.database import open_database
 
 CORPUS = Path("追 加.csv")
@@ -261,8 +261,8 @@ class TestDelete:
         assert contents(index) == {}
         with Searcher(ENCODER, StoredIndex.open(index)) as searcher:
             assert searcher.query("a") == []
-            with IndexEditor.open(index) as editor:
-                editor.optimize()
+            with IndexKeeper.open(index) as keeper:
+                keeper.optimize()
             assert searcher.query("a") == []
             add(index, [row("4", "a")])
             assert [hit.id for hit in searcher.query("a")] == ["4"]

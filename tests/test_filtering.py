@@ -14,7 +14,7 @@ from test_store import ENCODER, build, change, plan_of
 import simsearch
 from simsearch.errors import SettingsError
 from simsearch.search import Searcher
-from simsearch.store import IndexEditor, StoredIndex, verify
+from simsearch.store import IndexKeeper, StoredIndex, verify
 
 
 def found(folder: Path, filter: dict[str, Any], k: int = 10, text: str = "a") -> list[str]:
@@ -48,8 +48,8 @@ def test_filters_see_what_was_added_deleted_and_relabelled(index: Path) -> None:
     delete(index, "4")
     assert found(index, {"n": 1}) == ["5", "3"]
     assert found(index, {"n": 2}) == ["1", "2"]
-    with IndexEditor.open(index) as editor:
-        editor.optimize()
+    with IndexKeeper.open(index) as keeper:
+        keeper.optimize()
     assert found(index, {"n": 1}) == ["5", "3"]
     assert found(index, {"n": {"$ne": 1}}) == ["1", "2"]
     assert list(verify(index)) == []
@@ -66,8 +66,8 @@ def test_fields_that_are_not_of_the_metadata_are_found_and_repaired(index: Path)
     (problem,) = verify(index)
     assert "table fields is not that of the documents' metadata; repair it" in problem
     assert found(index, {"n": 3}) == []
-    with IndexEditor.open(index) as editor:
-        editor.repair(ENCODER.encode)
+    with IndexKeeper.open(index) as keeper:
+        keeper.repair(ENCODER.encode)
     assert list(verify(index)) == []
     assert found(index, {"n": 3}) == ["3"]
 

@@ -13,7 +13,7 @@ from toy_encoder import ToyEncoder
 from simsearch.corpus import content_id
 from simsearch.errors import CorruptIndexError, IndexNotFoundError, SimsearchError
 from simsearch.search import Searcher
-from simsearch.store import IndexEditor, StoredIndex, verify
+from simsearch.store import IndexKeeper, StoredIndex, verify
 from simsearch.store.segments import write_segment
 
 
@@ -33,13 +33,13 @@ def index(folder: Path) -> Path:
 
 
 def optimize(folder: Path) -> bool:
-    with IndexEditor.open(folder) as editor:
-        return editor.optimize()
+    with IndexKeeper.open(folder) as keeper:
+        return keeper.optimize()
 
 
 def repair(folder: Path, encoder: ToyEncoder = ENCODER) -> int:
-    with IndexEditor.open(folder) as editor:
-        return editor.repair(encoder.encode)
+    with IndexKeeper.open(folder) as keeper:
+        return keeper.repair(encoder.encode)
 
 
 def bytes_in(folder: Path) -> bytes:

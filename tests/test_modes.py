@@ -14,7 +14,7 @@ from test_store import ENCODER, build, change, plan_of
 from simsearch.errors import SettingsError
 from simsearch.records import Hit
 from simsearch.search import Searcher
-from simsearch.store import IndexEditor, StoredIndex, verify
+from simsearch.store import IndexKeeper, StoredIndex, verify
 
 
 def search(folder: Path, text: str, mode: Any, k: int = 10, **options: Any) -> list[Hit]:
@@ -80,8 +80,8 @@ def test_words_change_with_their_documents(index: Path) -> None:
     delete(index, "5")
     assert ids(index, "cab", "lexical") == ["6"]
     assert ids(index, "dogs", "lexical") == ["2"]
-    with IndexEditor.open(index) as editor:
-        editor.optimize()
+    with IndexKeeper.open(index) as keeper:
+        keeper.optimize()
     assert ids(index, "cab", "lexical") == ["6"]
     assert list(verify(index)) == []
 
@@ -97,8 +97,8 @@ def test_damaged_word_index_is_found_and_repaired(index: Path) -> None:
     change(index / "index.sqlite", "UPDATE words SET term = 'x' WHERE term = 'cab'")
     (problem,) = verify(index)
     assert "its word index is not that of the documents' texts; repair it" in problem
-    with IndexEditor.open(index) as editor:
-        editor.repair(ENCODER.encode)
+    with IndexKeeper.open(index) as keeper:
+        keeper.repair(ENCODER.encode)
     assert list(verify(index)) == []
     assert ids(index, "cab", "lexical") == ["5", "2"]
 

@@ -16,7 +16,7 @@ from simsearch.pipeline.building import chunk_spans, truncated_texts
 from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.sentence_encoder import SentenceEncoder
-from simsearch.store import Batch, IndexEditor, check_encoder
+from simsearch.store import Batch, IndexEditor, IndexKeeper, check_encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def optimize(index: str | Path, settings: IndexSettings | None = None) -> bool:
     Takes the room of a second copy until it has finished. Raises the StoreErrors of the folder, and
     SettingsError where no index can be as ``settings`` want.
     """
-    with IndexEditor.open(Path(index)) as editor:
-        return editor.optimize(settings)
+    with IndexKeeper.open(Path(index)) as keeper:
+        return keeper.optimize(settings)
 
 
 def repair(
@@ -162,13 +162,13 @@ def repair(
     settings as in ``open_index``; an encoder is loaded only if it is needed. Raises
     CorruptIndexError for a document that isn't what was written.
     """
-    with IndexEditor.open(Path(index)) as editor:
+    with IndexKeeper.open(Path(index)) as keeper:
 
         def encode(texts: list[str]) -> Vectors:
             nonlocal encoder
             if encoder is None:
-                encoder = index_encoder(editor.folder, editor.settings, overrides or {})
-                check_encoder(editor, encoder)
+                encoder = index_encoder(keeper.folder, keeper.settings, overrides or {})
+                check_encoder(keeper, encoder)
             return encoder.encode(texts)
 
-        return editor.repair(encode)
+        return keeper.repair(encode)

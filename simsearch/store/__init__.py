@@ -30,6 +30,7 @@ from simsearch.store.building import Shard
 from simsearch.store.changes import IndexEditor
 from simsearch.store.chunks import Passage, Spans
 from simsearch.store.documents import IngestReport
+from simsearch.store.maintenance import IndexKeeper
 from simsearch.store.meta import BuildPlan, Chunk, check_encoder
 from simsearch.store.portable import export_index, import_index
 from simsearch.store.reader import StoredIndex
@@ -42,6 +43,7 @@ __all__ = [
     "BuildPlan",
     "Chunk",
     "IndexEditor",
+    "IndexKeeper",
     "IndexWriter",
     "IngestReport",
     "Passage",
