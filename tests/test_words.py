@@ -62,6 +62,19 @@ def found(documents: Sequence[str], text: str) -> list[int]:
         return search(connection, text)[0]
 
 
+def batch_sizes(connection: apsw.Connection) -> list[int]:
+    sizes = connection.execute("SELECT terms FROM word_batches ORDER BY batch")
+    return [size for (size,) in sizes]
+
+
+def postings(connection: apsw.Connection) -> dict[str, list[int]]:
+    """The documents of each term, as they are stored."""
+    documents: dict[str, list[int]] = {}
+    for term, stored in connection.execute("SELECT term, documents FROM words ORDER BY batch"):
+        documents.setdefault(term, []).extend(np.frombuffer(stored, "<u2").tolist())
+    return documents
+
+
 def bm25(documents: Mapping[int, str], text: str) -> dict[int, float]:
     """The score of each document with a term of the text, one at a time."""
     bags = {number: Counter(terms(document)) for number, document in documents.items()}
@@ -225,12 +238,24 @@ class TestChanges:
         documents = {i: f"red {'sky ' * (i % 7)}{i % 50}" for i in range(500)}
         with word_database() as together, word_database() as apart:
             add(together, documents)
+            before = apart.total_changes()
             for number, text in documents.items():
                 add(apart, {number: text})
+            written = apart.total_changes() - before
             assert search(apart, "red sky 7", 30) == search(together, "red sky 7", 30)
-            batches = apart.execute("SELECT terms FROM word_batches ORDER BY batch DESC").fetchall()
-        sizes = [size for (size,) in batches]
-        assert all(2 * size < before for size, before in itertools.pairwise(sizes))
+            assert postings(apart) == postings(together)
+            sizes = batch_sizes(apart)
+        assert all(before > 2 * size for before, size in itertools.pairwise(sizes))
+        assert written < 500 * 20  # records, of three terms a document
+
+    @pytest.mark.parametrize("at_once", [1, 40])
+    def test_batches_are_bounded(self, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(words, "_MOST_TERMS", 8)
+        with word_database() as connection:
+            for start in range(0, 40, at_once):
+                add(connection, dict.fromkeys(range(start, start + at_once), "red sky sea"))
+            assert max(batch_sizes(connection)) <= 9  # a document above which they are full
+            assert search(connection, "sea", 40)[0] == [*range(40)]
 
     def test_equal_documents_tie_in_whatever_batch(self) -> None:
         with word_database() as connection:
