@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from same_vectors import machine
+from simsearch.index.faiss import FlatIndex
 
 from simsearch import SentenceEncoder
 from simsearch.evaluation import metrics
@@ -27,7 +28,6 @@ from simsearch.evaluation.bootstrap import difference
 from simsearch.evaluation.files import RetrievalData, read_retrieval
 from simsearch.evaluation.tasks.base import Measured, measured
 from simsearch.fusion import reciprocal_rank_fusion
-from simsearch.index.faiss import FlatIndex
 from simsearch.readers import text_lines
 from simsearch.store.bm25 import WordIndex
 from simsearch.store.database import create_database, transaction
