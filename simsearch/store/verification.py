@@ -17,6 +17,7 @@ from simsearch.store.documents import document_numbers, read_document
 from simsearch.store.filtering import field_records
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import Meta, load_meta
+from simsearch.store.search_record import load_cells
 from simsearch.store.segments import check_vectors, map_segment, read_segments
 from simsearch.store.truncation import read_truncated
 from simsearch.store.word_tally import WordTally
@@ -38,6 +39,7 @@ def verify(folder: Path, progress: Callable[[int, int], None] | None = None) -> 
             yield from _pages(connection, path)
             meta = load_meta(connection, path)
             yield from _vectors(connection, path, meta, progress)
+            yield from _cells(path, meta)
             yield from _documents(connection, path, meta)
     except StoreError as error:
         yield str(error)
@@ -70,6 +72,18 @@ def _vectors(
         done += segment.bytes
         if progress is not None:
             progress(done, total)
+
+
+def _cells(path: Path, meta: Meta) -> Iterator[str]:
+    file, plan = meta.search.file, meta.search.plan
+    if file is None or plan is None:
+        return
+    try:
+        cells = load_cells(path.parent, file, meta.dim)
+        if cells.total != plan.rows:
+            yield f"{path.parent / file.name}: it has {cells.total} rows, not {plan.rows}"
+    except StoreError as error:
+        yield str(error)
 
 
 def _documents(connection: apsw.Connection, path: Path, meta: Meta) -> Iterator[str]:
