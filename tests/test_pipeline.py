@@ -11,7 +11,7 @@ import pytest
 
 import simsearch
 from simsearch import EncoderSettings, SentenceEncoder
-from simsearch.config import CorpusSettings
+from simsearch.config import CorpusSettings, IndexSettings
 from simsearch.corpus import content_id
 from simsearch.encoder import Prompt, Vectors
 from simsearch.errors import (
@@ -631,3 +631,17 @@ def test_a_whitening_is_fitted_on_the_rows_of_a_corpus(
         fit_whitening(tiny, [corpus], CorpusSettings())
     skipped = fit_whitening(tiny, [corpus], CorpusSettings(on_error="skip"))
     assert skipped.hash == expected.hash
+
+
+def test_settings_that_no_index_can_meet_are_refused_before_anything_is_encoded(
+    tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    (tmp_path / "c.txt").write_text("a\nb\n", "utf-8")
+    with pytest.raises(SettingsError, match=r"index\.memory_budget is 1e-05 MiB"):
+        simsearch.build(
+            tmp_path / "c.txt",
+            tmp_path / "i",
+            encoder=tiny,
+            search=IndexSettings(memory_budget=0.00001),
+        )
+    assert not (tmp_path / "i").exists()

@@ -113,10 +113,17 @@ def print_facts(facts: dict[str, Any]) -> None:
     """Facts, one a line."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        shown = f"{value:,}" if isinstance(value, int) else printable(str(value))
-        if value is None or value == []:
-            shown = "none"
-        sys.stdout.write(f"{name:<{width}}  {shown}\n")
+        sys.stdout.write(f"{name:<{width}}  {_fact(value)}\n")
+
+
+def _fact(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact(v)}" for name, v in value.items() if v is not None)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def print_models(rows: Sequence[tuple[Model, str]]) -> None:

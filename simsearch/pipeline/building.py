@@ -121,7 +121,11 @@ def build(
                 rows, spans = read_corpus(paths, **columns), chunk_spans(settings.chunk, encoder)
                 report = writer.ingest(rows, on_error=on_error, duplicates=duplicates, spans=spans)
                 collapsed, skipped, problems = report.collapsed, report.skipped, report.problems
-            plan_index(writer.total, encoder.dim, plan.search)  # refuses before the long work
+            try:
+                plan_index(writer.total, encoder.dim, plan.search)  # before the long work
+            except SettingsError:
+                writer.give_up()
+                raise
             resumed = writer.done
             begin = time.perf_counter()
             _encode_pending(writer, encoder, progress)

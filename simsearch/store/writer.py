@@ -17,7 +17,7 @@ from simsearch.store.chunks import Spans
 from simsearch.store.database import made_by_simsearch, open_database
 from simsearch.store.documents import IngestReport
 from simsearch.store.facts import Facts, read_facts, write_manifest
-from simsearch.store.folder import BUILDING, INDEX, FolderLock
+from simsearch.store.folder import BUILDING, INDEX, FolderLock, remove_database
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import BuildPlan, plan_differences
 
@@ -199,6 +199,14 @@ class IndexWriter:
         self._set_finished(facts)
         sweep_folder(self.folder)
         return seconds
+
+    def give_up(self) -> None:
+        """Forget the documents that were ingested, as if there had been no build."""
+        if self._building is not None:
+            self._building.close()
+            self._building = None
+            remove_database(self.folder / BUILDING)
+            sweep_folder(self.folder)
 
     def close(self) -> None:
         """Let others write. What was committed stays, and the next build resumes from there."""
