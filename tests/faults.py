@@ -6,6 +6,7 @@ that is opened, renamed or removed by Python. Run as a script, one line a verb::
     python tests/faults.py kill                   at every step: steps, and how often each state
     python tests/faults.py random --count 1000    at random moments
     python tests/faults.py full                   where files can't grow beyond 0, 1, 2, … KiB
+    python tests/faults.py flip --count 2000      of a byte: refused, and without consequence
     python tests/faults.py permission             where nothing may be written; for root
 """
 
@@ -27,8 +28,15 @@ import apsw
 import test_store
 from test_store import ENCODER, Row, build
 
+from simsearch.config import MODES
 from simsearch.corpus import content_id
-from simsearch.errors import IndexNotFoundError, StoreError, UnfinishedIndexError
+from simsearch.errors import (
+    IndexNotFoundError,
+    SimsearchError,
+    StoreError,
+    UnfinishedIndexError,
+)
+from simsearch.search import Searcher
 from simsearch.store import IndexEditor, IndexKeeper, StoredIndex, verify
 
 _BASE = apsw.vfs_names()[0]  # that of the system: SQLite's default comes first
@@ -326,6 +334,44 @@ def kill_at_random(verb: str, root: Path, rng: random.Random) -> int:
     return check(verb, folder, vectors(done))
 
 
+def answers(folder: Path) -> list[Any]:
+    """What an index says in every mode and through a filter."""
+    texts = ["a", "bb ab", "退款 new", "好"]
+    with Searcher(ENCODER, StoredIndex.open(folder)) as searcher:
+        found: list[Any] = [
+            (hit.id, hit.score, hit.text, hit.truncated)
+            for mode in MODES
+            for hits in searcher.search(texts, 10, mode=mode)
+            for hit in hits
+        ]
+        wanted = {"n": {"$gte": 10}, "even": True}
+        return [*found, *(hit.id for hit in searcher.query("ab", 50, filter=wanted))]
+
+
+def flip(root: Path, count: int, rng: random.Random) -> tuple[int, int]:
+    """Change a byte of a file, ``count`` times; how often it was refused, and how often not."""
+    folder = root / "索 引"
+    shutil.copytree(Path(__file__).parent / "data" / "format-3", folder)
+    expected, held = answers(folder), documents(folder)
+    files = [path for path in sorted(folder.iterdir()) if path.stat().st_size]
+    sizes = [path.stat().st_size for path in files]
+    messages = []
+    for path in rng.choices(files, sizes, k=count):
+        content = path.read_bytes()
+        altered = bytearray(content)
+        place = rng.randrange(len(content))
+        altered[place] = (altered[place] + rng.randrange(1, 256)) % 256
+        path.write_bytes(altered)
+        try:
+            assert answers(folder) == expected, path
+            assert documents(folder) == held, path
+        except SimsearchError as error:
+            messages.append(str(error))
+        path.write_bytes(content)
+    assert all(str(folder) in message for message in messages)
+    return len(messages), count - len(messages)
+
+
 def folders() -> Iterator[Path]:
     """New folders, each removed when the next is asked for."""
     while True:
@@ -336,9 +382,9 @@ def folders() -> Iterator[Path]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Kill and hinder writers.")
-    parser.add_argument("fault", choices=["kill", "random", "full", "permission"])
+    parser.add_argument("fault", choices=["kill", "random", "full", "permission", "flip"])
     parser.add_argument("--every", type=int, default=1, help="n: at each n-th step")
-    parser.add_argument("--count", type=int, default=100, help="of random kills")
+    parser.add_argument("--count", type=int, default=100, help="of random kills, and flips")
     given = parser.parse_args()
     roots = folders()
     if given.fault == "kill":
@@ -354,6 +400,10 @@ def main() -> None:
             found = [refused(verb, next(roots), full_disk(size)) for size in sizes]
             counts = [found.count(state) for state in (None, *range(len(states(verb))))]
             sys.stdout.write(f"{verb} {len(found)} {counts}\n")
+        return
+    if given.fault == "flip":
+        found = flip(next(roots), given.count, random.Random(7))
+        sys.stdout.write(f"flip {given.count} {[*found]}\n")
         return
     if given.fault == "permission":
         for verb in ("add", "delete", "optimize", "repair"):

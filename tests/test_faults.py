@@ -47,6 +47,12 @@ def test_killed_at_random_moments_it_is_the_same() -> None:
     assert run("random", "--count", "8")["random"][0] == 8
 
 
+def test_a_byte_that_changes_is_found_or_has_no_consequence() -> None:
+    count, (refused, harmless) = run("flip", "--count", "40")["flip"]
+    assert refused + harmless == count
+    assert refused > 25
+
+
 def test_where_nothing_can_be_written_the_index_stays_as_it_is() -> None:
     found = run("full", "--every", "24")
     for kills, (well, *states) in found.values():
