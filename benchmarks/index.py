@@ -140,23 +140,21 @@ def nearest(queries: Vectors, vectors: Vectors) -> npt.NDArray[np.int64]:
     return rows
 
 
-def build(workers: list[Worker], file: Path, kept: Path, threads: int) -> None:
+def build(workers: list[Worker], vectors: Path, kept: Path, threads: int) -> None:
     """Build one after the other, each with the machine for itself; a table."""
     print("| engine | build | CPU | of it tuning | memory | file |\n|---|--:|--:|--:|--:|--:|")
     for worker in workers:
         progress(f"building {worker.engine}")
         made = worker.ask(
-            "open", engine=worker.engine, vectors=str(file), kept=str(kept), threads=threads
+            "open", engine=worker.engine, vectors=str(vectors), kept=str(kept), threads=threads
         )
         tuning = f"{made['tuning']:.0f} s" if made["tuning"] else ""
         memory = f"{made['memory'] / MIB:,.0f} MiB"
         if made["predicted"]:
             memory += f" (predicted {made['predicted'] / MIB:,.0f})"
-        print(
-            f"| {worker.engine} | {made['seconds']:.0f} s | {made['cpu']:.0f} s | {tuning} "
-            f"| {memory} | {made['disk'] / MIB:,.0f} MiB |",
-            flush=True,
-        )
+        times = f"{made['seconds']:.0f} s | {made['cpu']:.0f} s | {tuning}"
+        file = f"{made['disk'] / MIB:,.0f} MiB"
+        print(f"| {worker.engine} | {times} | {memory} | {file} |", flush=True)
 
 
 def compare(workers: list[Worker], name: str, wanted: float, repeats: int) -> None:
