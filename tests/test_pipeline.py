@@ -633,6 +633,29 @@ def test_a_whitening_is_fitted_on_the_rows_of_a_corpus(
     assert skipped.hash == expected.hash
 
 
+def test_an_index_is_tuned_on_queries_of_a_file(
+    corpus: Path, tiny: SentenceEncoder, tmp_path: Path
+) -> None:
+    lines = [f"{n} 张三{n % 7}请李四{n % 5}吃饭" for n in range(100)]
+    corpus.write_text("\n".join(lines), encoding="utf-8")
+    simsearch.build(corpus, tmp_path / "i", encoder=tiny, search=IndexSettings(kind="ivf"))
+    queries = tmp_path / "问题 1.csv"
+    texts = [f"谁请李四 {n}" for n in range(40)]
+    queries.write_text("q\n" + "\n".join(texts * 2), encoding="utf-8")
+    asked: dict[str, Any] = {"tune_on": queries, "text_column": "q", "encoder": tiny}
+    assert simsearch.optimize(tmp_path / "i", **asked)
+    assert not simsearch.optimize(tmp_path / "i", **asked)
+    with StoredIndex.open(tmp_path / "i") as stored:
+        measured = stored.info()["measured"]
+    assert (measured["tuned_on"], measured["queries"]) == ("queries", 20)  # half of the different
+    queries.write_text("q\n" + "\n".join(texts[:31]), encoding="utf-8")
+    with pytest.raises(CorpusError, match="31 different queries; give 32 or more"):
+        simsearch.optimize(tmp_path / "i", **asked)
+    queries.write_text("q\n \n", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"问题 1\.csv:2: "):
+        simsearch.optimize(tmp_path / "i", **asked)
+
+
 def test_settings_that_no_index_can_meet_are_refused_before_anything_is_encoded(
     tiny: SentenceEncoder, tmp_path: Path
 ) -> None:

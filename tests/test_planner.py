@@ -165,6 +165,7 @@ class TestTuning:
         assert given.probes > tuning.probes
         assert given.recall_at_10 >= 0.95
         assert given.queries == 200
+        assert (tuning.tuned_on, given.tuned_on) == ("rows", "queries")
 
     def test_memory_is_what_was_predicted(self, tuning: Tuning, vectors: Vectors) -> None:
         predicted = plan_index(len(vectors), 24, IndexSettings(kind="ivf")).memory_bytes

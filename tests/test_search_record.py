@@ -94,6 +94,40 @@ def test_it_can_be_planned_otherwise_without_being_written_anew(index: Path) -> 
     assert (contents(index), set(index.glob("vectors-*"))) == (documents, segments)
 
 
+def test_queries_to_tune_on_are_kept_and_the_cells_are_not_made_anew(index: Path) -> None:
+    with IndexKeeper.open(index) as keeper:
+        assert keeper.optimize()  # one segment
+    before = set(index.glob("cells-*"))
+    queries = ENCODER.encode(["abc" * n + "b" for n in range(1, 41)])
+    with IndexKeeper.open(index) as keeper:
+        assert keeper.optimize(queries=queries)
+        assert not keeper.optimize(queries=queries)
+    assert (info(index)["measured"]["tuned_on"], info(index)["measured"]["queries"]) == (
+        "queries",
+        20,
+    )
+    assert set(index.glob("cells-*")) == before
+    add(index, [row(f"x{n}", "ab" * n + "c") for n in range(1, 20)])
+    with IndexKeeper.open(index) as keeper:
+        assert keeper.optimize()
+    assert (info(index)["measured"]["tuned_on"], info(index)["index"]["rows"]) == ("queries", 83)
+    assert not list(verify(index))
+
+
+def test_queries_that_are_no_unit_vectors_of_the_index_are_refused(index: Path) -> None:
+    with IndexKeeper.open(index) as keeper:
+        with pytest.raises(ValueError, match="not of length 1"):
+            keeper.optimize(queries=2 * ENCODER.encode(["abc"] * 40))
+        with pytest.raises(ValueError, match="not float32"):
+            keeper.optimize(queries=ENCODER.encode(["abc"] * 40)[:, :-1])
+
+
+def test_stored_queries_of_another_dimension_are_damage(index: Path) -> None:
+    change(index / "index.sqlite", "UPDATE meta SET value = x'00000000' WHERE key = 'queries'")
+    with pytest.raises(CorruptIndexError, match="1 values are no queries"):
+        StoredIndex.open(index)
+
+
 def test_open_searcher_follows_a_new_plan(index: Path) -> None:
     with Searcher(ENCODER, StoredIndex.open(index)) as searcher:
         before = [hit.id for hit in searcher.query("aab", 64)]

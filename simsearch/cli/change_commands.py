@@ -11,6 +11,7 @@ import click
 
 from simsearch.cli.index_commands import index_argument, row_problems, stdin_lines
 from simsearch.cli.options import (
+    EXISTING_FILE,
     config_option,
     corpus_argument,
     corpus_options,
@@ -133,19 +134,44 @@ def _missing(ids: tuple[str, ...]) -> Iterator[str]:
 @click.command()
 @index_argument
 @index_options
+@click.option(
+    "--tune-on",
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="Queries such as will be asked, to tune an approximate search on.",
+)
+@click.option("--text-column", metavar="NAME", help="Column with these.  [default: text]")
+@model_option
+@pooling_option
+@encoder_options
 @config_option
-def optimize(index: Path, **options: Any) -> None:
+def optimize(index: Path, tune_on: Path | None, **options: Any) -> None:
     """Write the index DIR anew: without what was deleted, and planned for what it holds now.
 
-    Deleted texts are erased from the disk by this. Nothing is encoded, and queries go on meanwhile.
-    Without --kind and the like, and without --config, it is planned as it was built.
+    Deleted texts are erased from the disk by this. No document is encoded, and queries go on
+    meanwhile. Without --kind and the like, and without --config, it is planned as it was built.
+
+    An approximate search is tuned on sentences of the index until it finds enough. Queries that are
+    unlike them, such as questions about articles, need --tune-on. The encoder for these is the one
+    of the index; --model and the like are only for one that has moved.
+
+    \b
+    simsearch optimize indexes/news
+    simsearch optimize indexes/news --tune-on questions.txt --recall 0.98
     """
     from simsearch import pipeline
     from simsearch.cli.render import printable
 
-    given = any(value is not None for value in options.values())
-    settings = settings_from(options).index if given else None
-    done = "optimized" if pipeline.optimize(index, settings) else "nothing to gain"
+    planned = ("kind", "recall_target", "memory_budget", "latency_target", "config")
+    settings = settings_from(options)
+    gained = pipeline.optimize(
+        index,
+        settings.index if any(options[name] is not None for name in planned) else None,
+        tune_on=tune_on,
+        text_column=settings.corpus.text_column,
+        overrides=encoder_overrides(options),
+    )
+    done = "optimized" if gained else "nothing to gain"
     click.echo(printable(f"{index}: {done}"), err=True)
 
 

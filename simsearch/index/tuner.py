@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, median
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ _TIMED_ALONE = 64
 # Of a query whose last neighbour ties with many rows, no more are looked for.
 _MOST_TIES = 40
 
+TunedOn = Literal["rows", "queries"]
+
 Places = npt.NDArray[np.float64]
 """For each query and neighbour how far one has to look to find it, (n, TUNED_K), or infinity."""
 
@@ -42,7 +45,8 @@ class Tuning:
 
     ``probes`` and ``candidates`` are those of a ``SearchWidth``, None for a flat index.
     ``recall_at_10`` is the share of the ten nearest that were found for ``queries`` queries which
-    played no part in tuning, ``recall_low`` to ``recall_high`` its interval of 95 % confidence.
+    played no part in tuning, ``recall_low`` to ``recall_high`` its interval of 95 % confidence;
+    ``tuned_on`` says whether queries were "rows" of the index, or "queries" such as it is asked.
     Times are milliseconds a query, one at a time (the median) and in a batch.
     """
 
@@ -55,6 +59,7 @@ class Tuning:
     latency_ms: float
     batch_latency_ms: float
     memory_bytes: int
+    tuned_on: TunedOn = "rows"
 
     @property
     def width(self) -> SearchWidth:
@@ -94,16 +99,19 @@ def tune_cells(
     """
     vectors = SegmentedVectors(segments)
     allowed = None
+    tuned_on: TunedOn = "queries"
     if queries is None:
+        tuned_on = "rows"
         rows = _held_back(vectors.total)
         queries, allowed = vectors.gather(rows), Allowed.all_but(rows, vectors.total)
-    tuned_on, measured_on = queries[::2], queries[1::2]
+    half, others = queries[::2], queries[1::2]
     truth = FlatIndex(segments).search(queries, TUNED_K, allowed)
-    width = _cheapest(cells, tuned_on, truth[::2], recall_target, allowed)
+    width = _cheapest(cells, half, truth[::2], recall_target, allowed)
     index = CellIndex(cells, segments, width)
-    answers = index.search(measured_on, TUNED_K, allowed)
+    answers = index.search(others, TUNED_K, allowed)
     found = [_found(answer, best) for answer, best in zip(answers, truth[1::2], strict=True)]
-    return _measured(index, width, measured_on, np.array(found), cells.memory_bytes)
+    measured = _measured(index, width, others, np.array(found), cells.memory_bytes)
+    return replace(measured, tuned_on=tuned_on)
 
 
 def measure_flat(segments: Sequence[Vectors]) -> Tuning:

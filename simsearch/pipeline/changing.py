@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simsearch.config import ColumnType, Duplicates, IndexSettings, OnError, corpus_settings
-from simsearch.corpus import read_corpus
+from simsearch.corpus import read_corpus, usable
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
 from simsearch.filters import parse_filter
@@ -17,6 +18,9 @@ from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import Batch, IndexEditor, IndexKeeper, check_encoder
+
+LEAST_QUERIES, MOST_QUERIES = 32, 1024
+"""To tune on and to measure with, half of them each: fewer say little, more take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +142,47 @@ def delete(
         )
 
 
-def optimize(index: str | Path, settings: IndexSettings | None = None) -> bool:
+def optimize(
+    index: str | Path,
+    settings: IndexSettings | None = None,
+    *,
+    tune_on: str | Path | None = None,
+    text_column: str | None = None,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> bool:
     """Write an index anew, small and quick to search, and erase what was deleted.
 
-    Nothing is encoded. How it is searched is planned for what it holds now, by ``settings``, or by
-    those that it was built with. False where there is nothing to gain. Queries go on meanwhile.
-    Takes the room of a second copy until it has finished. Raises the StoreErrors of the folder, and
-    SettingsError where no index can be as ``settings`` want.
+    No document is encoded. How it is searched is planned for what it holds now, by ``settings``, or
+    by those that it was built with. An approximate search is tuned on the texts of the file
+    ``tune_on``, queries such as will be asked (``MOST_QUERIES`` of them, drawn, if there are more);
+    on those that were given before; or else on rows of the index, which suits queries that are like
+    its documents. ``encoder`` and ``overrides`` are as in ``open_index``, for these queries.
+
+    False where there is nothing to gain. Queries go on meanwhile. Takes the room of a second copy
+    until it has finished. Raises the StoreErrors of the folder, SettingsError where no index can be
+    as ``settings`` want, and CorpusError for a file that cannot be used, or has fewer than
+    ``LEAST_QUERIES`` different queries.
     """
+    texts = None if tune_on is None else _queries(Path(tune_on), text_column)
     with IndexKeeper.open(Path(index)) as keeper:
-        return keeper.optimize(settings)
+        if texts is None:
+            return keeper.optimize(settings)
+        if encoder is None:
+            encoder = index_encoder(keeper.folder, keeper.settings, overrides or {})
+        check_encoder(keeper, encoder)
+        return keeper.optimize(settings, encoder.encode(texts, prompt="query"))
+
+
+def _queries(path: Path, text_column: str | None) -> list[str]:
+    """The different texts of a file, of very many so many, drawn, always the same."""
+    rows = usable(read_corpus([path], text_column=text_column), "stop")
+    texts = list(dict.fromkeys(row.text for row in rows))
+    if len(texts) < LEAST_QUERIES:
+        raise CorpusError(
+            f"{path}: {len(texts)} different queries; give {LEAST_QUERIES} or more to tune on"
+        )
+    return random.Random(1).sample(texts, min(len(texts), MOST_QUERIES))
 
 
 def repair(

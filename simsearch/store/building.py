@@ -109,6 +109,7 @@ def _first_meta(plan: BuildPlan, documents: int) -> Meta:
         stage="ingested",
         background=np.empty(0, np.float32),
         chunk=plan.chunk,
+        queries=np.empty((0, plan.dim), np.float32),
     )
 
 
@@ -208,7 +209,9 @@ class Building:
             version=program_version(),
             stage="finished",
             background=sample_pair_scores(RowReader(mapped), self.chunks.documents),
-            search=build_search(self._folder, vectors, meta.dim, meta.search.settings),
+            search=build_search(
+                self._folder, vectors, meta.dim, meta.search.settings, meta.queries
+            ),
         )
         searchable = time.perf_counter()
         with sqlite_errors(self._path), transaction(self._connection):

@@ -48,7 +48,7 @@ def write_manifest(folder: Path, facts: Facts) -> None:
     """Write the copy for people, unless it is there."""
     shown = asdict(facts.meta)
     shown["search"] = to_json(facts.meta.search)
-    del shown["background"]
+    del shown["background"], shown["queries"]
     manifest = {
         "note": "A copy for people. simsearch reads index.sqlite and never this file.",
         "format": FORMAT,

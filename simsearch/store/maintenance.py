@@ -23,7 +23,7 @@ from simsearch.store.documents import (
 )
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import load_meta, save_meta
-from simsearch.store.search_record import SearchRecord, build_search
+from simsearch.store.search_record import SearchRecord, build_search, tune_again
 from simsearch.store.segments import (
     RowReader,
     check_vectors,
@@ -40,32 +40,42 @@ from simsearch.store.writable import WritableIndex
 class IndexKeeper(WritableIndex):
     """The one writer of a finished index that looks after it, from ``open`` to ``close``."""
 
-    def optimize(self, settings: IndexSettings | None = None) -> bool:
+    def optimize(
+        self, settings: IndexSettings | None = None, queries: Vectors | None = None
+    ) -> bool:
         """Write the index anew, without what was deleted, and plan its search for what it holds.
 
-        ``settings`` take the place of those that it has. False if there is nothing to gain. Raises
-        SettingsError where no index can be as they want.
+        ``settings`` take the place of those that it has, and ``queries``, float32 unit vectors
+        (n, dim), of those that it is tuned on, now and later. False if there is nothing to gain.
+        Raises SettingsError where no index can be as they want.
         """
         settings = settings or self._meta.search.settings
+        queries = self._meta.queries if queries is None else queries
+        check_vectors(queries, len(queries), self._meta.dim)
         rows = sum(segment.rows for segment in self._segments)
         plan = self._meta.search.plan
-        planned = settings == self._meta.search.settings and plan and plan.rows == rows
+        asked = settings == self._meta.search.settings
+        asked = asked and np.array_equal(queries, self._meta.queries)
+        planned = asked and plan and plan.rows == rows
         _, deleted = document_numbers(self._connection, self._path)
         compact = is_compact(self._meta, self._segments, len(deleted))
         if compact and planned:
             return False
         plan_index(rows - len(deleted), self._meta.dim, settings)  # before any work
         if compact:
-            self._plan_anew(settings)
+            self._plan_anew(settings, queries)
         else:
-            self._rewrite(settings)
+            self._rewrite(settings, queries)
         return True
 
-    def _plan_anew(self, settings: IndexSettings) -> None:
-        mapped = [map_segment(self.folder, segment, self._meta.dim) for segment in self._segments]
+    def _plan_anew(self, settings: IndexSettings, queries: Vectors) -> None:
+        folder, meta = self.folder, self._meta
+        mapped = [map_segment(folder, segment, meta.dim) for segment in self._segments]
         vectors = [segment.vectors for segment in mapped]
-        search = build_search(self.folder, vectors, self._meta.dim, settings)
-        meta = replace(self._meta, generation=self._meta.generation + 1, search=search)
+        search = tune_again(folder, vectors, meta.dim, meta.search, settings, queries)
+        if search is None:
+            search = build_search(folder, vectors, meta.dim, settings, queries)
+        meta = replace(meta, generation=meta.generation + 1, search=search, queries=queries)
         with sqlite_errors(self._path), transaction(self._connection):
             save_meta(self._connection, meta)
         self._committed(meta, self._segments)
@@ -83,7 +93,7 @@ class IndexKeeper(WritableIndex):
                 map_segment(self.folder, segment, self._meta.dim)
             except CorruptIndexError:
                 encoded += self._encode_again(position, encode)
-        self._rewrite(self._meta.search.settings)
+        self._rewrite(self._meta.search.settings, self._meta.queries)
         return encoded
 
     def _encode_again(self, position: int, encode: Callable[[list[str]], Vectors]) -> int:
@@ -110,13 +120,13 @@ class IndexKeeper(WritableIndex):
         self._committed(meta, segments)
         return len(live)
 
-    def _rewrite(self, settings: IndexSettings) -> None:
+    def _rewrite(self, settings: IndexSettings, queries: Vectors) -> None:
         mapped = map_segments(self.folder, self._segments, self._meta.dim)
         source = Source(
             self.folder,
             self._connection,
             self._path,
-            replace(self._meta, search=SearchRecord(settings)),
+            replace(self._meta, search=SearchRecord(settings), queries=queries),
             self._chunks(),
             RowReader(mapped),
         )

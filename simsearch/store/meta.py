@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -48,7 +48,8 @@ class Meta:
 
     ``numbered`` documents have got a number, those deleted since included; ``generation`` counts
     the commits. ``background`` is float32, ascending: see ``index.background``. ``created`` is
-    ISO 8601, UTC. ``chunk`` is that of the plan.
+    ISO 8601, UTC. ``chunk`` is that of the plan. ``queries``, float32 (n, dim), are those that the
+    search is tuned on, if any were given: see ``index.tuner``.
     """
 
     generation: int
@@ -64,10 +65,12 @@ class Meta:
     stage: Literal["ingested", "finished"]
     background: npt.NDArray[np.float32]
     chunk: Chunk | None
+    queries: npt.NDArray[np.float32]
 
 
 _JSON_FIELDS = {"identity", "settings", "chunk", "search"}
 _INTEGERS = {"generation", "numbered", "dim"}
+_ARRAYS = {"background", "queries"}
 
 
 def save_meta(connection: apsw.Connection, meta: Meta) -> None:
@@ -79,7 +82,8 @@ def save_meta(connection: apsw.Connection, meta: Meta) -> None:
         if isinstance(value, SearchRecord):
             plain = to_json(value)
         values[name] = json.dumps(plain, ensure_ascii=False)
-    values["background"] = meta.background.astype("<f4").tobytes()
+    for name in _ARRAYS:
+        values[name] = getattr(meta, name).astype("<f4").tobytes()
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", cast(Any, values.items()))
 
 
@@ -87,13 +91,16 @@ def load_meta(connection: apsw.Connection, path: Path) -> Meta:
     """Read every field. CorruptIndexError if one is missing, or is not what it must be."""
     with sqlite_errors(path):
         stored = dict(records(connection, "SELECT key, value FROM meta"))
+    stored.setdefault("queries", b"")  # which the first indexes of this format don't have
     values = {field.name: _parsed(field.name, stored, path) for field in fields(Meta)}
     meta = Meta(**values)
     if fingerprint(meta.identity) != meta.fingerprint:
         raise damaged(path, "its fingerprint is not that of its identity")
     if meta.dim < 1 or meta.stage not in ("ingested", "finished"):
         raise damaged(path, f"its dim is {meta.dim}, its stage {meta.stage!r}")
-    return meta
+    if len(meta.queries) % meta.dim:
+        raise damaged(path, f"{len(meta.queries)} values are no queries of {meta.dim} dimensions")
+    return replace(meta, queries=meta.queries.reshape(-1, meta.dim))
 
 
 def read_generation(connection: apsw.Connection, path: Path) -> int:
@@ -109,7 +116,7 @@ def _parsed(name: str, stored: Mapping[str, object], path: Path) -> Any:
     if name not in stored:
         raise damaged(path, f"{name!r} is missing from its table meta")
     value = stored[name]
-    if name == "background":
+    if name in _ARRAYS:
         if isinstance(value, bytes) and len(value) % 4 == 0:
             return np.frombuffer(value, "<f4").astype(np.float32)
     elif name in _INTEGERS:

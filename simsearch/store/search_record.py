@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +81,46 @@ def from_json(values: Mapping[str, Any], path: Path) -> SearchRecord:
 
 
 def build_search(
-    folder: Path, segments: Sequence[Vectors], dim: int, settings: IndexSettings
+    folder: Path,
+    segments: Sequence[Vectors],
+    dim: int,
+    settings: IndexSettings,
+    queries: Vectors,
 ) -> SearchRecord:
     """Plan, build and tune a search of these rows; writes the cells' file, which nothing names yet.
 
-    Raises SettingsError where the settings cannot be met by any index.
+    It is tuned on ``queries``, float32 (n, dim), or on rows where there are none. Raises
+    SettingsError where the settings cannot be met by any index.
     """
     plan = plan_index(sum(map(len, segments)), dim, settings)
     if plan.cells is None or plan.dims_per_code is None:
         tuning = measure_flat(segments) if plan.rows else None
         return SearchRecord(settings, plan, tuning)
     cells = Cells.build(segments, plan.cells, plan.dims_per_code)
-    tuning = tune_cells(cells, segments, settings.recall_target)
+    tuning = tune_cells(cells, segments, settings.recall_target, queries if len(queries) else None)
     content = cells.to_bytes()
     file = CellsFile(new_cells_name(), content.nbytes, hashlib.sha256(content.data).hexdigest())
     write_whole(folder / file.name, content.data)
     return SearchRecord(settings, plan, tuning, file)
+
+
+def tune_again(
+    folder: Path,
+    segments: Sequence[Vectors],
+    dim: int,
+    record: SearchRecord,
+    settings: IndexSettings,
+    queries: Vectors,
+) -> SearchRecord | None:
+    """The record with its cells tuned anew by ``settings``; ``None`` where these need other cells.
+
+    Raises SettingsError as ``build_search`` does, and CorruptIndexError as ``load_cells``.
+    """
+    if record.file is None or plan_index(sum(map(len, segments)), dim, settings) != record.plan:
+        return None
+    cells = load_cells(folder, record.file, dim)
+    tuning = tune_cells(cells, segments, settings.recall_target, queries if len(queries) else None)
+    return replace(record, settings=settings, tuning=tuning)
 
 
 def load_cells(folder: Path, file: CellsFile, dim: int) -> Cells:
