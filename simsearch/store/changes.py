@@ -43,6 +43,7 @@ from simsearch.store.segments import (
     insert_segment,
     map_segment,
     map_segments,
+    segment_rows,
     write_segment,
 )
 from simsearch.store.staging import Batch, batch_of
@@ -67,6 +68,7 @@ class IndexEditor(WritableIndex):
     """
 
     _staged: Path | None = None
+    _staged_documents = 0
 
     def stage(
         self,
@@ -87,18 +89,22 @@ class IndexEditor(WritableIndex):
             sqlite_errors(aside),
             transaction(connection),
         ):
-            return insert_rows(connection, rows, on_error, duplicates)
+            report = insert_rows(connection, rows, on_error, duplicates)
+        self._staged_documents = report.documents
+        return report
 
-    def batches(self, spans: Spans | None, size: int = SHARD) -> Iterator[Batch]:
+    def batches(self, spans: Spans | None, size: int | None = None) -> Iterator[Batch]:
         """What was staged, up to ``size`` documents at a time, as the index needs it now.
 
-        Commit each before the next is asked for. ``spans`` says where to cut texts, if the index
+        By default that suits how many there are: see ``segment_rows``. Commit each before the next
+        is asked for. ``spans`` says where to cut texts, if the index
         is one with chunks.
         """
         if self._staged is None:
             raise ValueError(f"{self.folder}: nothing is staged")
         if (spans is None) != (self.chunk is None):
             raise ValueError(f"the index's chunk is {self.chunk}, but spans is {spans}")
+        size = size or segment_rows(self._staged_documents)
         with closing(open_database(self._staged, "ro")) as staged:
             for documents in read_documents(staged, self._staged, size):
                 yield batch_of(self._connection, self._path, [d for _, d in documents], spans)

@@ -14,7 +14,6 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from simsearch.encoder import SHARD
 from simsearch.index.background import Rows
 from simsearch.index.vectors import Vectors
 from simsearch.store.building import Building
@@ -23,7 +22,7 @@ from simsearch.store.database import create_database, sqlite_errors, stream, tra
 from simsearch.store.documents import insert_document, read_documents
 from simsearch.store.folder import new_ingest_name, remove_database
 from simsearch.store.meta import Meta, save_meta
-from simsearch.store.segments import Segment
+from simsearch.store.segments import Segment, segment_rows
 from simsearch.store.truncation import insert_truncated
 
 _DOCUMENTS_AT_ONCE = 1024
@@ -44,7 +43,7 @@ class Source:
 def is_compact(meta: Meta, segments: Sequence[Segment], deleted: int) -> bool:
     """Whether there is nothing to gain: nothing deleted, and no segment smaller than need be."""
     rows = sum(segment.rows for segment in segments)
-    return deleted == 0 and len(segments) == -(-rows // SHARD)
+    return deleted == 0 and len(segments) == -(-rows // segment_rows(rows))
 
 
 def compact(source: Source) -> Building:
@@ -73,8 +72,9 @@ def compact(source: Source) -> Building:
             save_meta(target, begun)
         building = Building(source.folder, aside)
         try:
-            for start in range(0, len(rows), SHARD):
-                building.append(source.vectors(rows[start : start + SHARD]), {})
+            size = segment_rows(len(rows))
+            for start in range(0, len(rows), size):
+                building.append(source.vectors(rows[start : start + size]), {})
         except BaseException:
             building.close()
             raise

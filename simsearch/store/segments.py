@@ -13,12 +13,23 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.encoder import SHARD
 from simsearch.index.vectors import Rows, SegmentedVectors, Vectors
 from simsearch.store.database import damaged, records, sqlite_errors, unreadable
 from simsearch.store.folder import is_segment_name, new_segment_name, write_whole
 
 # The rounding of float32 leaves lengths within 1e-6 of 1; whatever is further off isn't rounding.
 _LENGTH_TOLERANCE = 1e-4
+_LEAST_ROWS, _SEGMENTS = 2048, 32
+
+
+def segment_rows(total: int) -> int:
+    """How many rows a segment has where ``total`` are written, but for the last.
+
+    Each is committed on its own, so an interruption costs no more than to encode so many again:
+    a thirty-second of all, if that is not less than is worth a file, nor more than ``SHARD``.
+    """
+    return min(SHARD, max(_LEAST_ROWS, -(-total // _SEGMENTS)))
 
 
 @dataclass(frozen=True)

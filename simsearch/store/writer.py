@@ -9,7 +9,7 @@ from types import TracebackType
 
 from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
-from simsearch.encoder import SHARD, fingerprint
+from simsearch.encoder import fingerprint
 from simsearch.errors import CorruptIndexError, StoreError
 from simsearch.index.vectors import Vectors
 from simsearch.store.building import Building, Seconds, Shard, ingest
@@ -20,6 +20,7 @@ from simsearch.store.facts import Facts, read_facts, write_manifest
 from simsearch.store.folder import BUILDING, INDEX, FolderLock, remove_database
 from simsearch.store.garbage import sweep_folder
 from simsearch.store.meta import BuildPlan, plan_differences
+from simsearch.store.segments import segment_rows
 
 
 class IndexWriter:
@@ -166,13 +167,14 @@ class IndexWriter:
         sweep_folder(self.folder)  # the segments of another plan's build, now given up
         return report
 
-    def pending_shards(self, size: int = SHARD) -> Iterator[Shard]:
+    def pending_shards(self, size: int | None = None) -> Iterator[Shard]:
         """The texts without a vector, in row order, up to ``size`` at a time.
 
-        Shards are cut at multiples of ``size``, so a resumed build cuts where an uninterrupted one
-        does (as long as ``size`` is the same).
+        By default that suits how many there are: see ``segment_rows``. Shards are cut at multiples
+        of ``size``, so a resumed build cuts where an uninterrupted one does (as long as ``size`` is
+        the same).
         """
-        return self._under_way().shards(size)
+        return self._under_way().shards(size or segment_rows(self.total))
 
     def commit(
         self, shard: Shard, vectors: Vectors, truncated: Mapping[int, int] | None = None
