@@ -303,3 +303,57 @@ class TestSegmentedVectors:
         expected = np.where(rows < 0, -np.inf, (asked[:, None] * vectors[rows]).sum(axis=2))
         products = SegmentedVectors(cut(vectors, [10, 11])).inner_products(asked, rows)
         assert products == pytest.approx(expected, abs=1e-6)
+
+
+class TestTransientSegments:
+    """Of files that are gone through once, and must not stay in memory."""
+
+    @pytest.fixture
+    def mapped(self, vectors: Vectors, tmp_path: Path) -> list[Vectors]:
+        paths = [tmp_path / f"{i}.bin" for i in range(4)]
+        for path, part in zip(paths, cut(vectors, [2000, 4000, 6000]), strict=True):
+            path.write_bytes(part.tobytes())
+        return [np.memmap(path, np.float32, "r").reshape(-1, DIM)[:1999] for path in paths]
+
+    def test_answers_are_the_same(
+        self, cells: Cells, vectors: Vectors, queries: Vectors, mapped: list[Vectors]
+    ) -> None:
+        rows = np.random.default_rng(1).integers(0, 4 * 1999, 500)
+        plain = SegmentedVectors(mapped).gather(rows)
+        assert SegmentedVectors(mapped, transient=True).gather(rows).tobytes() == plain.tobytes()
+        whole = cut(vectors, [3000])
+        for mine, others in (
+            (FlatIndex(mapped, transient=True), FlatIndex(mapped)),
+            (CellIndex(cells, whole, WIDTH, transient=True), CellIndex(cells, whole, WIDTH)),
+        ):
+            for asked in (queries, queries[:1]):
+                pairs = zip(mine.search(asked, 10), others.search(asked, 10), strict=True)
+                for (found, scores), (other_found, other_scores) in pairs:
+                    assert found.tobytes() == other_found.tobytes()
+                    assert scores.tobytes() == other_scores.tobytes()
+
+    @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="asks Linux for its pages")
+    def test_no_more_than_one_segment_stays_in_memory(
+        self, queries: Vectors, mapped: list[Vectors], tmp_path: Path
+    ) -> None:
+        FlatIndex(mapped).search(queries, 10)
+        assert kibibytes_in_memory(tmp_path) > sum(part.nbytes for part in mapped) / 1024
+        FlatIndex(mapped, transient=True).search(queries, 10)
+        assert kibibytes_in_memory(tmp_path) <= mapped[0].nbytes / 1024
+        SegmentedVectors(mapped).gather(np.arange(4 * 1999))
+        SegmentedVectors(mapped, transient=True).gather(np.arange(4 * 1999))
+        assert kibibytes_in_memory(tmp_path) == 0
+        Cells.build(mapped, 64, dims_per_code=2)
+        assert kibibytes_in_memory(tmp_path) == 0
+
+
+def kibibytes_in_memory(folder: Path) -> int:
+    """How much of the folder's files this process has mapped and read."""
+    total, here = 0, False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            here = bool(rest) and rest[-1].startswith(f"{folder}/")
+        elif here and first == "Rss:":
+            total += int(rest[0])
+    return total

@@ -53,6 +53,7 @@ class CellIndex:
     ``segments`` are float32 (rows, dim) arrays of unit vectors (memory-mapped), which hold the rows
     of ``cells``. ``check`` is called with rows, int64 (n,), in no order and some several times,
     before their vectors are used for an answer, and raises if one is not what was written.
+    ``transient``: see ``SegmentedVectors``.
     """
 
     def __init__(
@@ -61,15 +62,17 @@ class CellIndex:
         segments: Sequence[Vectors],
         width: SearchWidth,
         check: Callable[[Rows], None] | None = None,
+        *,
+        transient: bool = False,
     ) -> None:
-        self._vectors = SegmentedVectors(segments)
+        self._vectors = SegmentedVectors(segments, transient=transient)
         if (cells.total, cells.dim) != (self._vectors.total, self._vectors.dim):
             raise ValueError(
                 f"the cells hold {cells.total} rows of {cells.dim} coordinates, the segments "
                 f"{self._vectors.total} of {self._vectors.dim}"
             )
         self._cells, self._width, self._check = cells, width, check
-        self._flat = FlatIndex(segments)
+        self._flat = FlatIndex(segments, transient=transient)
         self.dim, self.total = cells.dim, cells.total
 
     def search(self, queries: Vectors, k: int, allowed: Allowed | None = None) -> list[Answer]:

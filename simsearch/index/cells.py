@@ -61,7 +61,7 @@ class Cells:
         Takes memory for the sample and the result. Raises ValueError for fewer rows than cells, or
         than ``LEAST_ROWS``.
         """
-        vectors = SegmentedVectors(segments)
+        vectors = SegmentedVectors(segments, transient=True)
         if vectors.total < max(count, LEAST_ROWS) or vectors.dim is None:
             raise ValueError(f"{vectors.total} rows don't fill {count} cells")
         sample = _sample(vectors, count * TRAINED_PER_CELL)

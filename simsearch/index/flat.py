@@ -43,10 +43,12 @@ class FlatIndex:
     otherwise, and the two differ in the last bits, so ties would break differently for a query
     alone and in a batch. So FAISS only proposes candidates, enough of them to be sure that no
     better row is left out.
+
+    ``transient``: see ``SegmentedVectors``.
     """
 
-    def __init__(self, segments: Sequence[Vectors]) -> None:
-        self._vectors = SegmentedVectors(segments)
+    def __init__(self, segments: Sequence[Vectors], *, transient: bool = False) -> None:
+        self._vectors = SegmentedVectors(segments, transient=transient)
         self.dim, self.total = self._vectors.dim, self._vectors.total
 
     def search(self, queries: Vectors, k: int, allowed: Allowed | None = None) -> list[Answer]:
@@ -114,7 +116,10 @@ class _Part:
         if self.allowed is not None and len(queries) >= _MATRIX_QUERIES:
             dropped, bits = len(table) - self.size, None
         found = zip(queries, *backend.nearest(queries, table, count + dropped, bits), strict=True)
-        return [self._scored(*one, count, table) for one in found]
+        scored = [self._scored(*one, count, table) for one in found]
+        if self.rows is None:
+            self.vectors.done_with(self.segment)
+        return scored
 
     def _scored(
         self, query: Vectors, products: Vectors, local: Rows, count: int, table: Vectors

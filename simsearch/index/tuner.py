@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import Literal
 
@@ -29,7 +29,8 @@ _WIDER = (1.0, 1.125, 1.25, 1.4, 1.6, 2.0)
 _MOST_CANDIDATES = 2048
 # What reading a vector costs, in bytes of codes looked at: measured at 384 dimensions.
 _CANDIDATE_COST = 5000
-_TIMED_ALONE = 64
+_TIMED_ALONE = 16  # the rows that these read stay in memory
+_TIMED_FLAT = 64
 # Of a query whose last neighbour ties with many rows, no more are looked for.
 _MOST_TIES = 40
 
@@ -47,7 +48,8 @@ class Tuning:
     ``recall_at_10`` is the share of the ten nearest that were found for ``queries`` queries which
     played no part in tuning, ``recall_low`` to ``recall_high`` its interval of 95 % confidence;
     ``tuned_on`` says whether queries were "rows" of the index, or "queries" such as it is asked.
-    Times are milliseconds a query, one at a time (the median) and in a batch.
+    Times are milliseconds a query: one at a time, once the rows near it have been read (the
+    median), and in a batch that reads its rows for the first time.
     """
 
     probes: int | None
@@ -97,7 +99,7 @@ def tune_cells(
     neighbours. The width depends on the vectors only. Where no width reaches the target, that of
     the best recall is taken.
     """
-    vectors = SegmentedVectors(segments)
+    vectors = SegmentedVectors(segments, transient=True)
     allowed = None
     tuned_on: TunedOn = "queries"
     if queries is None:
@@ -105,21 +107,42 @@ def tune_cells(
         rows = _held_back(vectors.total)
         queries, allowed = vectors.gather(rows), Allowed.all_but(rows, vectors.total)
     half, others = queries[::2], queries[1::2]
-    truth = FlatIndex(segments).search(queries, TUNED_K, allowed)
+    truth = FlatIndex(segments, transient=True).search(queries, TUNED_K, allowed)
     width = _cheapest(cells, half, truth[::2], recall_target, allowed)
-    index = CellIndex(cells, segments, width)
-    answers = index.search(others, TUNED_K, allowed)
-    found = [_found(answer, best) for answer, best in zip(answers, truth[1::2], strict=True)]
-    measured = _measured(index, width, others, np.array(found), cells.memory_bytes)
-    return replace(measured, tuned_on=tuned_on)
+    answers, batch = _batch(CellIndex(cells, segments, width, transient=True), others, allowed)
+    found = np.array([_found(*pair) for pair in zip(answers, truth[1::2], strict=True)])
+    recall = float(found.mean())
+    interval = float(NormalDist().inv_cdf(0.975) * found.std() / np.sqrt(len(found)))
+    return Tuning(
+        probes=width.probes,
+        candidates=width.candidates,
+        recall_at_10=recall,
+        recall_low=max(0.0, recall - interval),
+        recall_high=min(1.0, recall + interval),
+        queries=len(found),
+        latency_ms=_alone(CellIndex(cells, segments, width), others),
+        batch_latency_ms=batch,
+        memory_bytes=cells.memory_bytes,
+        tuned_on=tuned_on,
+    )
 
 
 def measure_flat(segments: Sequence[Vectors]) -> Tuning:
     """What an exact search takes, for queries drawn from the rows; there is one row or more."""
     vectors = SegmentedVectors(segments)
-    queries = vectors.gather(_held_back(vectors.total)[:_TIMED_ALONE])
-    memory = sum(segment.nbytes for segment in vectors.segments)
-    return _measured(FlatIndex(segments), None, queries, np.ones(len(queries)), memory)
+    queries = vectors.gather(_held_back(vectors.total)[:_TIMED_FLAT])
+    index = FlatIndex(segments)
+    return Tuning(
+        probes=None,
+        candidates=None,
+        recall_at_10=1.0,
+        recall_low=1.0,
+        recall_high=1.0,
+        queries=len(queries),
+        latency_ms=_alone(index, queries),
+        batch_latency_ms=_batch(index, queries)[1],
+        memory_bytes=sum(segment.nbytes for segment in vectors.segments),
+    )
 
 
 def _held_back(total: int) -> Rows:
@@ -210,32 +233,19 @@ def _found(answer: Answer, best: Answer) -> float:
     return sum((ours & theirs).values()) / sum(theirs.values())
 
 
-def _measured(
-    index: CellIndex | FlatIndex,
-    width: SearchWidth | None,
-    queries: Vectors,
-    recalls: npt.NDArray[np.float64],
-    memory: int,
-) -> Tuning:
-    """Time the queries alone and in a batch."""
-    alone = []
-    for query in queries[:_TIMED_ALONE]:
-        begin = time.perf_counter()
-        index.search(query[None], TUNED_K)
-        alone.append(time.perf_counter() - begin)
+def _batch(
+    index: CellIndex | FlatIndex, queries: Vectors, allowed: Allowed | None = None
+) -> tuple[list[Answer], float]:
+    """The answers, and milliseconds a query."""
     begin = time.perf_counter()
-    index.search(queries, TUNED_K)
-    batch = time.perf_counter() - begin
-    recall = float(recalls.mean())
-    half = float(NormalDist().inv_cdf(0.975) * recalls.std() / np.sqrt(len(recalls)))
-    return Tuning(
-        probes=None if width is None else width.probes,
-        candidates=None if width is None else width.candidates,
-        recall_at_10=recall,
-        recall_low=max(0.0, recall - half),
-        recall_high=min(1.0, recall + half),
-        queries=len(queries),
-        latency_ms=1000 * median(alone),
-        batch_latency_ms=1000 * batch / len(queries),
-        memory_bytes=memory,
-    )
+    answers = index.search(queries, TUNED_K, allowed)
+    return answers, 1000 * (time.perf_counter() - begin) / len(queries)
+
+
+def _alone(index: CellIndex | FlatIndex, queries: Vectors) -> float:
+    """Milliseconds that a query takes alone when its rows have been read, the median of some."""
+    times = []
+    for query in queries[:_TIMED_ALONE]:
+        index.search(query[None], TUNED_K)
+        times.append(_batch(index, query[None])[1])
+    return median(times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,14 +19,27 @@ Scores = npt.NDArray[np.float64]
 _MANY = 4
 
 
+def unmap_pages(array: npt.NDArray[np.generic]) -> None:
+    """Take the pages of a mapped array out of the process; they stay in the system's cache.
+
+    Nothing happens to arrays in memory, nor on systems without ``madvise``.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
 class SegmentedVectors:
     """``segments``, float32 (rows, dim) arrays of one ``dim``, as one table of ``total`` rows.
 
     Row numbers run through the segments in order; segment i begins at row ``starts[i]``. Nothing
-    is copied. Raises ValueError for segments of different dimensions.
+    is copied. Of ``transient`` ones that are memory-mapped, no more than one stays in memory: for
+    going through all of them once. Raises ValueError for segments of different dimensions.
     """
 
-    def __init__(self, segments: Sequence[Vectors]) -> None:
+    def __init__(self, segments: Sequence[Vectors], *, transient: bool = False) -> None:
         dims = {segment.shape[1] for segment in segments}
         if len(dims) > 1:
             raise ValueError(f"segments of one index have one dimension, not {sorted(dims)}")
@@ -34,6 +48,12 @@ class SegmentedVectors:
         self.starts: list[int] = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
         self.total = self.starts[-1]
         self.dim = dims.pop() if dims else None
+        self._transient = transient
+
+    def done_with(self, segment: int) -> None:
+        """Let the memory of a transient segment go. What reads it again maps it anew."""
+        if self._transient:
+            unmap_pages(self.segments[segment])
 
     def gather(self, rows: Rows) -> Vectors:
         """The vectors of ``rows``, int64 (n,), in the order asked: float32 (n, dim)."""
@@ -51,6 +71,7 @@ class SegmentedVectors:
                 self.segments[i].take(local, axis=0, out=found[start:stop], mode="clip")
             else:
                 found[order[start:stop]] = self.segments[i][local]
+            self.done_with(i)
         return found
 
     def inner_products(self, queries: Vectors, rows: Rows) -> Vectors:
@@ -74,6 +95,7 @@ class SegmentedVectors:
                 products[order[here]] = backend.inner_products(
                     queries, asked[here], self.segments[i], ascending[here] - self.starts[i]
                 )
+                self.done_with(i)
         return products.reshape(rows.shape)
 
     def _cuts(self, ascending: Rows) -> list[tuple[int, int, int]]:

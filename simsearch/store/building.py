@@ -208,7 +208,7 @@ class Building:
             created=_now(),
             version=program_version(),
             stage="finished",
-            background=sample_pair_scores(RowReader(mapped), self.chunks.documents),
+            background=sample_pair_scores(RowReader(mapped, transient=True), self.chunks.documents),
             search=build_search(
                 self._folder, vectors, meta.dim, meta.search.settings, meta.queries
             ),

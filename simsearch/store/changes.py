@@ -208,7 +208,8 @@ class IndexEditor(WritableIndex):
         if len(self._meta.background) >= PAIRS:
             return self._meta.background
         documents = np.concatenate([self._chunks().documents, np.array(owners, np.int64)])
-        vectors = RowReader(map_segments(self.folder, segments, self._meta.dim))
+        mapped = map_segments(self.folder, segments, self._meta.dim)
+        vectors = RowReader(mapped, transient=True)
         return sample_pair_scores(vectors, documents)
 
     def _unstage(self) -> None:

@@ -128,7 +128,7 @@ class IndexKeeper(WritableIndex):
             self._path,
             replace(self._meta, search=SearchRecord(settings), queries=queries),
             self._chunks(),
-            RowReader(mapped),
+            RowReader(mapped, transient=True),
         )
         building = compact(source)
         self._connection.close()  # Windows replaces no file that is open

@@ -57,11 +57,15 @@ class MappedSegment:
 
 
 class RowReader:
-    """Rows of several segments, of which each is checked before it is used, once."""
+    """Rows of several segments, of which each is checked before it is used, once.
 
-    def __init__(self, segments: Sequence[MappedSegment]) -> None:
+    ``transient``: see ``SegmentedVectors``.
+    """
+
+    def __init__(self, segments: Sequence[MappedSegment], *, transient: bool = False) -> None:
         self._segments = segments
-        self._vectors = SegmentedVectors([segment.vectors for segment in segments])
+        vectors = [segment.vectors for segment in segments]
+        self._vectors = SegmentedVectors(vectors, transient=transient)
         known = [np.full(len(segment.vectors), segment.checked) for segment in segments]
         self._checked = np.concatenate([np.empty(0, np.bool_), *known])
 
