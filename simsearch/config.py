@@ -37,6 +37,9 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 OnError = Literal["stop", "skip"]
 Duplicates = Literal["keep", "collapse", "refuse"]
 """What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""
+TrainingMethod = Literal["mlm", "simcse", "contrastive", "cosent"]
+TRAINING_METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
+"""How an encoder can be trained."""
 ColumnType = Literal["string", "integer", "number", "boolean", "list"]
 
 
@@ -147,6 +150,33 @@ class BenchmarkSettings(_Section):
     cache: float = pydantic.Field(default=4.0, ge=0)
 
 
+class TrainSettings(_Section):
+    """How an encoder is trained; rates and shares as the papers give them.
+
+    ``batch_size`` examples make a step, in ``accumulate`` parts; of all steps a share of ``warmup``
+    precedes the full ``learning_rate``; ``evaluate_every`` and ``patience`` count steps and
+    evaluations without gain, ``None`` being once an epoch and never to stop early. ``temperature``
+    divides cosines, ``mask`` is the share of masked tokens; with ``bfloat16`` large products are
+    computed in it.
+    """
+
+    epochs: int = pydantic.Field(default=1, ge=1)
+    batch_size: int = pydantic.Field(default=64, ge=2)
+    accumulate: int = pydantic.Field(default=1, ge=1)
+    learning_rate: float = pydantic.Field(default=2e-5, gt=0)
+    warmup: float = pydantic.Field(default=0.1, ge=0, le=1)
+    layer_decay: float = pydantic.Field(default=1.0, gt=0, le=1)
+    weight_decay: float = pydantic.Field(default=0.01, ge=0)
+    clip: float = pydantic.Field(default=1.0, gt=0)
+    dropout: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    temperature: float = pydantic.Field(default=0.05, gt=0)
+    mask: float = pydantic.Field(default=0.15, gt=0, lt=1)
+    bfloat16: bool = False
+    evaluate_every: int | None = pydantic.Field(default=None, ge=1)
+    patience: int | None = pydantic.Field(default=None, ge=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+
+
 class Settings(_Section):
     """Everything that can be set."""
 
@@ -155,6 +185,7 @@ class Settings(_Section):
     index: IndexSettings = IndexSettings()
     query: QuerySettings = QuerySettings()
     benchmark: BenchmarkSettings = BenchmarkSettings()
+    train: TrainSettings = TrainSettings()
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:

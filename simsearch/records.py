@@ -52,6 +52,15 @@ class SentencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """To train on: a text, one that belongs to it, and any that look as if they did but don't."""
+
+    anchor: str
+    positive: str
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A query of a retrieval task."""
 

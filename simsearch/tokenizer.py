@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Encoding, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
@@ -36,6 +37,17 @@ class TokenBatch:
 
     ids: list[list[int]]
     cut: list[bool]
+
+
+class Pieces(NamedTuple):
+    """A text as it is tokenized, and of each piece its word's number and where in it it begins.
+
+    Words are what stands between spaces and punctuation; a Chinese character is one of its own.
+    """
+
+    text: str
+    words: list[int | None]
+    starts: list[int]
 
 
 class Tokenizer:
@@ -67,6 +79,7 @@ class Tokenizer:
         self._before = [self._to_model(i) for i in before]
         self._after = [self._to_model(i) for i in after]
         self.frame = len(before) + len(after)
+        self.first = len(before)
         if max_length <= self.frame:
             raise SettingsError(
                 f"max_length {max_length} leaves no token of a text beside the {self.frame} that "
@@ -109,6 +122,15 @@ class Tokenizer:
         return [
             _spans(encoding, _origins(text, clean), tokens, overlap)
             for text, clean, encoding in zip(texts, cleaned, encodings, strict=True)
+        ]
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """Where the pieces of each text come from, with nothing cut."""
+        cleaned = [self._clean(text) for text in texts]
+        encodings = self._rust.encode_batch(cleaned, add_special_tokens=False)
+        return [
+            Pieces(clean, encoding.word_ids, [start for start, _ in encoding.offsets])
+            for clean, encoding in zip(cleaned, encodings, strict=True)
         ]
 
     def tokens(self, ids: Sequence[int]) -> list[str]:

@@ -44,7 +44,7 @@ try:
         import tensorflow.experimental.numpy as tnp
         from bert4keras.backend import apply_rotary_position_embeddings as rotated
         from bert4keras.backend import gelu_tanh
-        from bert4keras.layers import FeedForward, LayerNormalization, MultiHeadAttention
+        from bert4keras.layers import Dropout, FeedForward, LayerNormalization, MultiHeadAttention
         from bert4keras.models import (
             ALBERT,
             BERT,
@@ -72,6 +72,7 @@ __all__ = [
     "BERT",
     "ELECTRA",
     "NEZHA",
+    "Dropout",
     "FeedForward",
     "LayerNormalization",
     "MultiHeadAttention",

@@ -71,10 +71,10 @@ def read_variables(checkpoint: Checkpoint, shapes: Shapes) -> Variables:
             raise CheckpointError(
                 f"{checkpoint.weight_files[0]}: {name} holds values that are not finite"
             )
-    return _with_padding_first(checkpoint, variables)
+    return with_padding_first(checkpoint, variables)
 
 
-def _with_padding_first(checkpoint: Checkpoint, variables: Variables) -> Variables:
+def with_padding_first(checkpoint: Checkpoint, variables: Variables) -> Variables:
     """Exchange the rows of padding and of token 0, there and back: see ``tokenizer``."""
     padding = checkpoint.vocabulary.padding
     for name in (word_embeddings(checkpoint.architecture.family), OUTPUT_BIAS):
@@ -240,13 +240,20 @@ def hash_variables(variables: Mapping[str, Array]) -> str:
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the checkpoint's config, vocabulary and variables in Google layout, heads included."""
-    variables = checkpoint_variables(checkpoint)
+    write_checkpoint(checkpoint, checkpoint_variables(checkpoint), folder)
+
+
+def write_checkpoint(checkpoint: Checkpoint, variables: Mapping[str, Array], folder: Path) -> None:
+    """Write such a model with these variables, rows in the vocabulary's own order: Google's layout.
+
+    Raises OSError if the system refuses.
+    """
     write_google_checkpoint(variables, folder / "bert_model.ckpt")
     config = asdict(checkpoint.architecture)
     config["model_type"] = config.pop("family")
     config["pooler_activation"] = config.pop("pooler_act")
-    (folder / "bert_config.json").write_text(json.dumps(config, indent=2), "utf-8")
     checkpoint.vocabulary.write(folder)
+    (folder / "bert_config.json").write_text(json.dumps(config, indent=2), "utf-8")
 
 
 def checkpoint_variables(checkpoint: Checkpoint) -> Variables:
@@ -256,7 +263,7 @@ def checkpoint_variables(checkpoint: Checkpoint) -> Variables:
     for head in (pooler_shapes(a), mlm_shapes(a)):
         if has_variables(checkpoint, head):
             shapes |= head
-    return _with_padding_first(checkpoint, read_variables(checkpoint, shapes))
+    return with_padding_first(checkpoint, read_variables(checkpoint, shapes))
 
 
 def write_google_checkpoint(variables: Mapping[str, Array], prefix: Path) -> None:
@@ -273,6 +280,12 @@ def write_google_checkpoint(variables: Mapping[str, Array], prefix: Path) -> Non
             shape_and_slices=[""] * len(names),
             tensors=tensors,
         )
+
+
+def read_google_variables(prefix: Path) -> Variables:
+    """What ``write_google_checkpoint`` wrote."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from simsearch.bert.backend import (
     rotated,
     tf,
 )
+from simsearch.bert.dropout import dropped
 
 # not infinity: bfloat16 arithmetic with infinities gives NaN, and the exponential is 0 all the same
 _FAR = 1e9
@@ -74,6 +75,7 @@ class FusedAttention(MultiHeadAttention):  # type: ignore[misc]
         # in this order: OpenVINO takes one minus a cast for a dequantization, operands exchanged
         padding = tf.cast(mask[1], scores.dtype) - 1.0
         weights = tf.nn.softmax(scores + padding[:, None, None, :] * _FAR)
+        weights = dropped(weights, self.attention_dropout)
         output = tf.matmul(tf.cast(weights, values.dtype), values)
         return tf.transpose(output, [0, 2, 1, 3]), weights
 

@@ -16,6 +16,7 @@ from simsearch.bert.backend import (
     BERT,
     ELECTRA,
     NEZHA,
+    Dropout,
     FeedForward,
     LayerNormalization,
     MultiHeadAttention,
@@ -32,6 +33,7 @@ from simsearch.bert.checkpoint_files import (
     writing,
 )
 from simsearch.bert.devices import Devices
+from simsearch.bert.dropout import SeededDropout
 from simsearch.bert.layers import FusedAttention, FusedFeedForward, FusedNormalization
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
@@ -54,10 +56,13 @@ class _Recording:
     """Mixed into a bert4keras model class: fused layers, and every hidden state kept."""
 
     hidden_states: list[Any]
+    dropout_rate: float
 
     def apply(self, inputs: Any = None, layer: Any = None, *args: Any, **kwargs: Any) -> Any:
         if layer not in _LARGE:
             kwargs["dtype"] = "float32"
+        if layer is Dropout and self.dropout_rate:
+            layer = SeededDropout
         return super().apply(inputs, _FUSED.get(layer, layer), *args, **kwargs)  # type: ignore[misc]
 
     def apply_embeddings(self, inputs: Any) -> Any:
@@ -106,15 +111,22 @@ _MODELS: dict[Family, type[Any]] = {
 
 
 def build_model(
-    a: Architecture, variables: Variables, *, pooler: bool, mlm: bool, bfloat16: bool = False
+    a: Architecture,
+    variables: Variables,
+    *,
+    pooler: bool,
+    mlm: bool,
+    bfloat16: bool = False,
+    dropout: float = 0.0,
 ) -> Any:
     """A bert4keras transformer (its ``.model`` is a Keras model) with these variables.
 
     Its ``hidden_states`` are the symbolic outputs 0 (embeddings) to L (last layer), float32. With
-    ``bfloat16`` attention and feed-forward layers compute in it. Dropout is left out.
+    ``bfloat16`` attention and feed-forward layers compute in it. ``dropout`` is the share of units
+    that are dropped where ``dropout.dropout`` says so.
     """
     with _policy("mixed_bfloat16" if bfloat16 else "float32"):
-        transformer = _untrained(a, pooler=pooler, mlm=mlm)
+        transformer = _untrained(a, pooler=pooler, mlm=mlm, dropout=dropout)
     for layer in transformer.layers.values():
         if isinstance(layer, LayerNormalization):
             # bert4keras fixes it to 1e-12 (1e-7 in ALBERT's layers), whatever the config says
@@ -138,7 +150,7 @@ def _policy(name: str) -> Iterator[None]:
             tf.keras.mixed_precision.set_global_policy(before)
 
 
-def _untrained(a: Architecture, *, pooler: bool, mlm: bool) -> Any:
+def _untrained(a: Architecture, *, pooler: bool, mlm: bool, dropout: float) -> Any:
     return build_transformer_model(
         model=_MODELS[a.family],
         return_keras_model=False,
@@ -152,8 +164,9 @@ def _untrained(a: Architecture, *, pooler: bool, mlm: bool) -> Any:
         hidden_act=a.hidden_act,
         max_position=a.max_position_embeddings,
         segment_vocab_size=a.type_vocab_size,
-        dropout_rate=0,
-        attention_dropout_rate=0,
+        dropout_rate=dropout,
+        # NEZHA's attention is bert4keras' own, whose dropout follows no seed
+        attention_dropout_rate=0 if a.family == "nezha" else dropout,
         **(
             {} if a.family == "electra" else {"with_pool": pooler and a.pooler_act, "with_mlm": mlm}
         ),
@@ -217,7 +230,12 @@ def _encoder(
     shapes = backbone_shapes(a) | (pooler_shapes(a) if pooler else {})
     variables = read_variables(checkpoint, shapes)
     transformer = build_model(a, variables, pooler=pooler, mlm=False, bfloat16=bfloat16)
-    outputs = [*transformer.hidden_states, *(transformer.outputs if pooler else [])]
+    return heads_of(transformer, heads)
+
+
+def heads_of(transformer: Any, heads: Sequence[str]) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
+    """The Keras model of what ``build_model`` made, and the function from ids to these heads."""
+    outputs = [*transformer.hidden_states, *(transformer.outputs if "pooler" in heads else [])]
     model = tf.keras.Model(transformer.inputs, outputs)
     word_vectors = transformer.layers["Embedding-Token"]
 

@@ -33,7 +33,7 @@ class Layout:
         They are read from the index as bytes: it holds each name's end, after what it shares with
         the one before.
         """
-        if self.format != "google":
+        if self.format != "google" or not self.weights:
             return None
         names = self.weights[0].read_bytes()
         if b"electra/" in names:
@@ -57,6 +57,14 @@ def find_layout(folder: Path) -> Layout:
         "vocab.txt) nor config.json (Hugging Face layout: config.json, model.safetensors, "
         "vocab.txt) is there"
     )
+
+
+def config_alone(folder: Path) -> Layout:
+    """A folder whose weights, if it has any, play no part. CheckpointError without a config."""
+    for name in ("bert_config.json", "config.json"):
+        if (folder / name).is_file():
+            return Layout(folder / name, (), "google")
+    raise CheckpointError(f"{folder}: neither bert_config.json nor config.json is there")
 
 
 def _config_of_another_name(folder: Path) -> Path | None:

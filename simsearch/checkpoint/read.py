@@ -10,7 +10,7 @@ from typing import Any
 from simsearch.checkpoint.architecture import Architecture, architecture_from, first_position
 from simsearch.checkpoint.huggingface import sentence_transformers_defaults
 from simsearch.checkpoint.json_file import read_json
-from simsearch.checkpoint.layout import Layout, find_layout
+from simsearch.checkpoint.layout import Layout, config_alone, find_layout
 from simsearch.checkpoint.vocabulary import Vocabulary, read_vocabulary
 from simsearch.config import Family, manifest_settings
 from simsearch.errors import CheckpointError, SettingsError
@@ -66,11 +66,13 @@ def load_checkpoint(
     strip_accents: bool | None = None,
     max_length: int | None = None,
     offline: bool = False,
+    weights: bool = True,
 ) -> Checkpoint:
     """Find the checkpoint that ``name`` stands for (see ``sources.find_source``), and read it.
 
     What is given goes before what the checkpoint's files say. With ``offline`` nothing is ever
-    asked of the network. Raises CheckpointError if there is none, if a file is missing or is not
+    asked of the network. Without ``weights`` only config and vocabulary need be there, for a model
+    that is to begin anew. Raises CheckpointError if there is none, if a file is missing or is not
     what it should be, or if the model is of a family we don't know, and SettingsError for what is
     given and doesn't fit the checkpoint.
     """
@@ -82,7 +84,7 @@ def load_checkpoint(
     }
     overrides = {key: value for key, value in options.items() if value is not None}
     source = find_source(name, offline=offline)
-    layout = find_layout(source.folder)
+    layout = find_layout(source.folder) if weights else config_alone(source.folder)
     config = {**source.config, **read_json(layout.config)}
     architecture = architecture_from(config, layout.config, family, layout.seen_family())
     first = 0 if family else first_position(config, layout.config)

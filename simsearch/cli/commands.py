@@ -18,6 +18,7 @@ from simsearch.cli.change_commands import (
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
 from simsearch.cli.index_commands import build, duplicates, info, query
 from simsearch.cli.model_commands import export_hf, models
+from simsearch.cli.train_command import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,6 +45,7 @@ for command in (
     *_CHANGING,
     *_ENCODER,
     benchmark,
+    train,
     models,
     export_hf,
 ):

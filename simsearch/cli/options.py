@@ -216,30 +216,49 @@ ENCODER_SETTINGS = (
     "threads",
 )
 """The settings that the encoder's options give, all but the pooling."""
+TRAIN_SETTINGS = (
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "learning_rate",
+    "warmup",
+    "layer_decay",
+    "weight_decay",
+    "clip",
+    "dropout",
+    "temperature",
+    "mask",
+    "bfloat16",
+    "evaluate_every",
+    "patience",
+    "seed",
+)
+"""The settings that the options of `train` give."""
 
 
 def encoder_options(command: Command) -> Command:
     """Adds the options of an encoder but --model and --pooling."""
-    return computation_options(_added(_vector_options, command))
+    return added(_vector_options)(computation_options(command))
 
 
 def computation_options(command: Command) -> Command:
     """Adds the options of an encoder that say nothing of what comes after the hidden states."""
-    return _added(_computation_options, command)
+    return added(_computation_options)(command)
 
 
 def index_options(command: Command) -> Command:
     """Adds --kind, --recall, --memory and --latency."""
-    return _added(_index_options, command)
+    return added(_index_options)(command)
 
 
 def corpus_options(command: Command) -> Command:
     """Adds --text-column, --id-column, --type and --on-error."""
-    return _added(_corpus_options, command)
+    return added(_corpus_options)(command)
 
 
-def _added(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
-    return reduce(lambda f, option: option(f), reversed(options), command)
+def added(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """A decorator that adds these options."""
+    return lambda command: reduce(lambda f, option: option(f), reversed(options), command)
 
 
 def settings_from(options: dict[str, Any], default_precision: str | None = None) -> Settings:
@@ -260,6 +279,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
             "corpus": given("text_column", "id_column", "types", "on_error", "duplicates", "chunk"),
             "index": given("kind", "recall_target", "memory_budget", "latency_target"),
             "query": given("k", "threshold", "mode"),
+            "train": given(*TRAIN_SETTINGS) if "epochs" in options else {},
         },
     )
     if default_precision is not None and options.get("precision") is None:

@@ -1,4 +1,4 @@
-"""The files of evaluation tasks: pairs, BEIR folders, word-order triples, labelled texts."""
+"""The files of tasks: pairs, examples, BEIR folders, word-order triples, labelled texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from simsearch.config import OnError
 from simsearch.corpus import read_corpus, usable
 from simsearch.errors import CorpusError, TaskError
 from simsearch.readers import read_lines, without_line_end
-from simsearch.records import Document, LabelledText, Qrel, Query, SentencePair, WordOrderTriple
+from simsearch.records import (
+    Document,
+    Example,
+    LabelledText,
+    Qrel,
+    Query,
+    SentencePair,
+    WordOrderTriple,
+)
 
 PAIR_COLUMNS: Final = ("score", "sentence1", "sentence2")
 QREL_COLUMNS: Final = ("query-id", "corpus-id", "score")
@@ -43,6 +51,40 @@ def read_pairs(path: str | Path) -> list[SentencePair]:
         _require_text(where, sentence1=first, sentence2=second)
         pairs.append(SentencePair(_finite(where, score), first, second))
     return pairs
+
+
+def read_examples(path: str | Path, least_score: float | None = None) -> list[Example]:
+    """Read a line ``text<TAB>counterpart[<TAB>false counterpart]...`` for each example.
+
+    UTF-8, no header, no quoting; all lines have as many fields. With ``least_score`` the file has
+    graded pairs instead (see ``read_pairs``), of which those of such a score belong together.
+    ``TaskError`` with path and line for a wrong number of fields or an empty one, and for a file
+    that cannot be read or gives no example.
+    """
+    path = Path(path)
+    if least_score is not None:
+        pairs = read_pairs(path)
+        examples = [Example(p.sentence1, p.sentence2) for p in pairs if p.score >= least_score]
+        if not examples:
+            best = max(pair.score for pair in pairs)
+            raise TaskError(
+                f"{path}: no pair has a score of {least_score:g}; the best has {best:g}"
+            )
+        return examples
+    examples = []
+    for where, line in _lines(path):
+        fields = line.split("\t")
+        wanted = 2 + len(examples[0].negatives) if examples else max(2, len(fields))
+        if len(fields) != wanted:
+            raise TaskError(
+                f"{where}: {len(fields)} field(s), expected {wanted} with tabs between them: a "
+                "text, its counterpart, and as many false ones as in the first line"
+            )
+        _require_text(where, **{f"field {i}": text for i, text in enumerate(fields, 1)})
+        examples.append(Example(fields[0], fields[1], tuple(fields[2:])))
+    if not examples:
+        raise TaskError(f"{path}: no lines, expected a text and its counterpart in each")
+    return examples
 
 
 def read_word_order(path: str | Path) -> list[WordOrderTriple]:

@@ -17,6 +17,7 @@ from simsearch.pipeline.measuring import (
 from simsearch.pipeline.opening import load_encoder, open_index
 from simsearch.pipeline.progress import OnProgress
 from simsearch.pipeline.reporting import check_report_folder, write_report
+from simsearch.pipeline.training import TrainReport, train
 
 __all__ = [
     "AddReport",
@@ -24,6 +25,7 @@ __all__ = [
     "DeleteReport",
     "OnProgress",
     "Sweep",
+    "TrainReport",
     "add",
     "benchmark",
     "build",
@@ -39,6 +41,7 @@ __all__ = [
     "optimize",
     "read_tasks",
     "repair",
+    "train",
     "trim_pooled",
     "write_report",
 ]

@@ -1,0 +1,169 @@
+"""Train an encoder: files to a method, a method to a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from simsearch import __version__
+from simsearch.checkpoint import load_checkpoint
+from simsearch.config import (
+    TRAINING_METHODS,
+    CorpusSettings,
+    EncoderSettings,
+    TrainingMethod,
+    TrainSettings,
+)
+from simsearch.errors import SettingsError, TaskError
+from simsearch.evaluation.files import read_examples, read_pairs
+from simsearch.files import sha256_of
+from simsearch.pipeline.encoding import corpus_texts
+from simsearch.pipeline.progress import OnProgress
+from simsearch.pooling import resolve_pooling
+from simsearch.weights import weight_hashes
+
+OnEvaluation = Callable[[Mapping[str, float]], None]
+"""Called with a row of metrics.csv: step, loss, ``dev_`` and the name of what was measured, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training did: ``metric`` had the value ``best`` at ``best_step`` of ``steps``.
+
+    ``first`` is its value before the first step. Without a dev file all three are ``None``, and the
+    last step's weights are kept.
+    """
+
+    folder: Path
+    examples: int
+    steps: int
+    best_step: int
+    metric: str | None
+    first: float | None
+    best: float | None
+
+
+def train(
+    method: TrainingMethod,
+    data: Sequence[str | Path],
+    out: str | Path,
+    *,
+    dev: str | Path | None = None,
+    encoder: EncoderSettings | None = None,
+    settings: TrainSettings | None = None,
+    corpus: CorpusSettings | None = None,
+    least_score: float | None = None,
+    from_scratch: bool = False,
+    progress: OnProgress | None = None,
+    evaluated: OnEvaluation | None = None,
+) -> TrainReport:
+    """Train the encoder that ``encoder`` describes, and write it to ``out`` as a checkpoint.
+
+    ``data`` are pairs with scores for "cosent", examples for "contrastive" (see ``read_examples``;
+    with ``least_score`` pairs with scores, of which those that have it belong together), and corpus
+    files for "simcse" and "mlm". ``dev`` has pairs with scores or, for "mlm", a corpus; the best
+    step by it is kept. ``from_scratch`` begins with random weights.
+
+    ``progress`` is called after each step, ``evaluated`` after each evaluation.
+
+    An interrupted training goes on when it is called again, and ends with the same weights. Raises
+    SettingsError, CheckpointError, TaskError and CorpusError, all before the first step.
+    """
+    encoder, settings = encoder or EncoderSettings(), settings or TrainSettings()
+    _check(method, encoder, from_scratch, least_score)
+    checkpoint = load_checkpoint(
+        encoder.model,
+        family=encoder.family,
+        lower_case=encoder.lower_case,
+        strip_accents=encoder.strip_accents,
+        max_length=encoder.max_length,
+        weights=not from_scratch,
+    )
+    own = encoder.pooling in (None, checkpoint.pooling)
+    pooling = resolve_pooling(
+        encoder.pooling or checkpoint.pooling,
+        encoder.layers or (checkpoint.layers if own else None),
+        checkpoint.architecture.num_hidden_layers,
+    )
+    read = _reader(method, corpus or CorpusSettings(), least_score)
+    examples = [example for path in data for example in read(path)]
+    held_out = None if dev is None else _dev_data(method, dev, corpus or CorpusSettings())
+    recipe = {
+        "method": method,
+        "model": None if from_scratch else weight_hashes(checkpoint).backbone,
+        "architecture": asdict(checkpoint.architecture),
+        "vocabulary": checkpoint.vocabulary.hash,
+        "max_length": checkpoint.max_length,
+        "pooling": pooling.name,
+        "layers": list(pooling.layers),
+        "least_score": least_score,
+        "data": [sha256_of(Path(path)) for path in data],
+        "dev": None if dev is None else sha256_of(Path(dev)),
+        "settings": settings.model_dump(),
+    }
+    from simsearch import training  # TensorFlow, which other verbs do without
+
+    with training.claimed(Path(out), recipe) as work:
+        made = training.make(method, examples, held_out, checkpoint, settings)
+        loop = training.Training(
+            checkpoint,
+            training.first_variables(
+                checkpoint,
+                pooler=pooling.name == "pooler",
+                mlm=made.mlm,
+                fresh_seed=settings.seed if from_scratch else None,
+            ),
+            made.heads or pooling.heads,
+            made.method,
+            made.dev,
+            settings,
+            work,
+            mlm=made.mlm,
+        )
+        outcome = loop.run(progress, evaluated)
+        report = TrainReport(Path(out), len(examples), **outcome.facts)
+        facts = {**recipe, "version": __version__, "result": outcome.facts}
+        training.finish(Path(out), checkpoint, outcome.variables, pooling, facts)
+        loop.clear()
+    return report
+
+
+def _check(
+    method: str, encoder: EncoderSettings, from_scratch: bool, least_score: float | None
+) -> None:
+    if method not in TRAINING_METHODS:
+        raise SettingsError(
+            f"method {method!r} is unknown; choose one of {', '.join(TRAINING_METHODS)}"
+        )
+    if encoder.whitening or encoder.dim:
+        raise SettingsError(
+            "a whitening fits one model only; train without, and fit one to the result"
+        )
+    if from_scratch and method != "mlm":
+        raise SettingsError(f"method {method!r} begins with a model that knows words; see 'mlm'")
+    if least_score is not None and method != "contrastive":
+        raise SettingsError(f"least_score is for method 'contrastive', not {method!r}")
+
+
+def _reader(
+    method: TrainingMethod, corpus: CorpusSettings, least_score: float | None
+) -> Callable[[str | Path], Sequence[Any]]:
+    """What reads a file of training data."""
+    if method == "cosent":
+        return read_pairs
+    if method == "contrastive":
+        return functools.partial(read_examples, least_score=least_score)
+    return lambda path: list(corpus_texts([path], corpus))
+
+
+def _dev_data(method: TrainingMethod, dev: str | Path, corpus: CorpusSettings) -> Sequence[Any]:
+    """Texts for mlm, pairs for all others. TaskError if all pairs have one score."""
+    if method == "mlm":
+        return list(corpus_texts([dev], corpus))
+    pairs = read_pairs(dev)
+    if len({pair.score for pair in pairs}) == 1:
+        raise TaskError(f"{dev}: all pairs have one score, so that nothing can be told by them")
+    return pairs
