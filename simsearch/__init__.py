@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simsearch.calibration import Calibration
-    from simsearch.config import EncoderSettings
+    from simsearch.config import EncoderSettings, TrainSettings
     from simsearch.encoder import Encoder
     from simsearch.errors import SimsearchError
     from simsearch.pipeline import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         BuildReport,
         DeleteReport,
         Sweep,
+        TrainReport,
         add,
         benchmark,
         build,
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
         optimize,
         read_tasks,
         repair,
+        train,
     )
+    from simsearch.prediction import Predictor
     from simsearch.records import Document, Hit
     from simsearch.search import Searcher
     from simsearch.sentence_encoder import SentenceEncoder
@@ -53,10 +56,13 @@ _HOMES = {
     "Encoder": "encoder",
     "EncoderSettings": "config",
     "Hit": "records",
+    "Predictor": "prediction",
     "Searcher": "search",
     "SentenceEncoder": "sentence_encoder",
     "SimsearchError": "errors",
     "Sweep": "pipeline",
+    "TrainReport": "pipeline",
+    "TrainSettings": "config",
     "Whitening": "whitening",
     "add": "pipeline",
     "benchmark": "pipeline",
@@ -66,6 +72,7 @@ _HOMES = {
     "optimize": "pipeline",
     "read_tasks": "pipeline",
     "repair": "pipeline",
+    "train": "pipeline",
 }
 
 __all__ = [
@@ -77,10 +84,13 @@ __all__ = [
     "Encoder",
     "EncoderSettings",
     "Hit",
+    "Predictor",
     "Searcher",
     "SentenceEncoder",
     "SimsearchError",
     "Sweep",
+    "TrainReport",
+    "TrainSettings",
     "Whitening",
     "add",
     "benchmark",
@@ -90,6 +100,7 @@ __all__ = [
     "optimize",
     "read_tasks",
     "repair",
+    "train",
 ]
 
 

@@ -37,7 +37,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 OnError = Literal["stop", "skip"]
 Duplicates = Literal["keep", "collapse", "refuse"]
 """What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""
-TrainingMethod = Literal["mlm", "simcse", "contrastive", "cosent"]
+TrainingMethod = Literal["mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label"]
 TRAINING_METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
 """How an encoder can be trained."""
 ColumnType = Literal["string", "integer", "number", "boolean", "list"]
@@ -174,7 +174,7 @@ class TrainSettings(_Section):
     bfloat16: bool = False
     evaluate_every: int | None = pydantic.Field(default=None, ge=1)
     patience: int | None = pydantic.Field(default=None, ge=1)
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
 
 
 class Settings(_Section):

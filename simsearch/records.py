@@ -86,6 +86,14 @@ class LabelledText:
 
 
 @dataclass(frozen=True, slots=True)
+class TaggedText:
+    """A text in units, which are characters or words, and a tag such as "B-NAME" for each."""
+
+    units: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WordOrderTriple:
     """A sentence, a paraphrase in other words, and a swap: the same words with another meaning."""
 

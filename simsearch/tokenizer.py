@@ -107,6 +107,21 @@ class Tokenizer:
             raise CheckpointError(f"{self.vocabulary.path}: has no [MASK], so it cannot fill one")
         return self._to_model(mask)
 
+    def encode_units(self, units: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Ids of a text that is given in units, and where the first piece of each unit is.
+
+        Units that don't fit into ``max_length`` have no place: there are fewer places then. A unit
+        that has no piece, such as a space, is the unknown token.
+        """
+        unknown = self._to_model(self.vocabulary.unknown)
+        room, ids, places = self.max_length - self.frame, list[int](), list[int]()
+        for pieces in self._pieces_of(units):
+            if len(ids) + max(1, len(pieces)) > room:
+                break
+            places.append(self.first + len(ids))
+            ids += pieces or [unknown]
+        return [*self._before, *ids, *self._after], places
+
     def counts(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has with nothing cut, the frame included."""
         return [len(ids) + self.frame for ids in self._pieces_of(texts)]
@@ -117,21 +132,33 @@ class Tokenizer:
         Chunks share up to ``overlap`` tokens, begin at the start of a word where one is near, and
         together cover every character of the text.
         """
-        cleaned = [self._clean(text) for text in texts]
-        encodings = self._rust.encode_batch(cleaned, add_special_tokens=False)
         return [
-            _spans(encoding, _origins(text, clean), tokens, overlap)
-            for text, clean, encoding in zip(texts, cleaned, encodings, strict=True)
+            _spans(encoding, _origins(text, self._clean(text)), tokens, overlap)
+            for text, encoding in zip(texts, self._encodings(texts), strict=True)
         ]
 
     def pieces(self, texts: Sequence[str]) -> list[Pieces]:
         """Where the pieces of each text come from, with nothing cut."""
-        cleaned = [self._clean(text) for text in texts]
-        encodings = self._rust.encode_batch(cleaned, add_special_tokens=False)
         return [
-            Pieces(clean, encoding.word_ids, [start for start, _ in encoding.offsets])
-            for clean, encoding in zip(cleaned, encodings, strict=True)
+            Pieces(self._clean(text), encoding.word_ids, [start for start, _ in encoding.offsets])
+            for text, encoding in zip(texts, self._encodings(texts), strict=True)
         ]
+
+    def word_spans(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Where the words of each text are (see ``Pieces``), in its characters."""
+        found = []
+        for text, encoding in zip(texts, self._encodings(texts), strict=True):
+            origins, spans = _origins(text, self._clean(text)), dict[int | None, Span]()
+            for word, (start, stop) in zip(encoding.word_ids, encoding.offsets, strict=True):
+                first, _ = spans.get(word, (origins[start], 0))
+                spans[word] = (first, max(origins[stop], first + 1))
+            found.append(list(spans.values()))
+        return found
+
+    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        """With offsets, which take longer."""
+        cleaned = [self._clean(text) for text in texts]
+        return self._rust.encode_batch(cleaned, add_special_tokens=False)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The tokens with these ids."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -64,9 +66,32 @@ class TestContrastive:
         assert float(loss) == pytest.approx(sum(each) / 2, rel=1e-6)
 
 
-def test_masked_language_model_by_hand() -> None:
+def test_imitation_by_hand() -> None:
+    students, teachers = floats([[1, 0], [0, 1]]), floats([[0.6, 0.8], [0, 1]])
+    assert float(objectives.imitation(students, teachers)) == pytest.approx(0.16 + 0.64)
+
+
+class TestSimilarityDistribution:
+    def test_by_hand(self) -> None:
+        # cosines with the two others: of the teacher's (1, 0), (1, 0), (0, 0), of the student's
+        # (0, 0), (0, 0), (0, 0)
+        teachers = floats([[1, 0], [1, 0], [0, 1]])
+        students = floats([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+        loss = objectives.similarity_distribution(students, teachers, 0.5)
+        p = math.exp(2) / (math.exp(2) + 1)  # a cosine of 1 against one of 0
+        divergence = p * math.log(p / 0.5) + (1 - p) * math.log((1 - p) / 0.5)
+        assert float(loss) == pytest.approx(2 * divergence / 3, rel=1e-5)
+
+    def test_the_same_cosines_in_another_dimension_are_no_loss(self) -> None:
+        teachers = floats([[0.6, 0.8], [1, 0], [0, 1]])
+        students = floats([[0, 0.6, 0.8, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+        loss = objectives.similarity_distribution(students, teachers, 0.05)
+        assert float(loss) == pytest.approx(0, abs=1e-6)
+
+
+def test_cross_entropy_by_hand() -> None:
     scores = floats([[0, math.log(3)], [math.log(4), 0]])  # p = 1/4, 3/4 and 4/5, 1/5
-    loss = objectives.masked_language_model(scores, tf.constant([1, 1]))
+    loss = objectives.cross_entropy(scores, tf.constant([1, 1]))
     assert float(loss) == pytest.approx(-math.log(3 / 4) - math.log(1 / 5), rel=1e-6)
 
 
@@ -146,3 +171,39 @@ class TestDropout:
         assert first[0] != first[1]
         assert masks([3, 5])[0] not in first
         assert masks([4, 4])[0] not in first
+
+
+class TestRandomField:
+    def test_by_all_paths(self) -> None:
+        random = np.random.default_rng(1)
+        scores = random.standard_normal((4, 3, 2)).astype(np.float32)
+        transitions = random.standard_normal((2, 2)).astype(np.float32)
+        tags = np.array([[0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], np.int32)
+        lengths = [3, 2, 1, 0]
+        mask = np.arange(3) < np.array(lengths)[:, None]
+
+        def total(text: int, path: Sequence[int]) -> float:
+            own = sum(scores[text, i, tag] for i, tag in enumerate(path))
+            return float(own + sum(transitions[a, b] for a, b in itertools.pairwise(path)))
+
+        expected = 0.0
+        for text, length in enumerate(lengths):
+            paths = itertools.product(range(2), repeat=length)
+            everything = math.log(sum(math.exp(total(text, path)) for path in paths))
+            expected += everything - total(text, tags[text, :length])
+        loss = objectives.random_field(
+            floats(scores), tf.constant(np.where(mask, tags, -7)), mask, floats(transitions)
+        )
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+    def test_the_gradient_is_finite_and_moves_the_tags_up(self) -> None:
+        scores, transitions = tf.Variable(tf.zeros([1, 3, 2])), tf.Variable(tf.zeros([2, 2]))
+        with tf.GradientTape() as tape:
+            loss = objectives.random_field(
+                scores, tf.constant([[0, 1, 0]]), tf.ones([1, 3], tf.bool), transitions
+            )
+        assert float(loss) == pytest.approx(3 * math.log(2), rel=1e-6)
+        own, steps = tape.gradient(loss, [scores, transitions])
+        # the expected count of each less the one seen
+        assert own.numpy()[0] == pytest.approx(np.array([[-0.5, 0.5], [0.5, -0.5], [-0.5, 0.5]]))
+        assert steps.numpy() == pytest.approx(np.array([[0.5, -0.5], [-0.5, 0.5]]))

@@ -204,3 +204,39 @@ def test_chunks_cover_the_text_and_are_never_too_long(
 def test_pythons_unicode_is_known() -> None:
     """A newer Python may know newer characters; then the list of known differences needs a look."""
     assert unicodedata.unidata_version in ("13.0.0", "14.0.0", "15.0.0", "15.1.0"), sys.version
+
+
+UNITS = Tokenizer(VOCABULARY, lower_case=True, max_length=12)
+
+
+def test_each_unit_has_the_place_of_its_first_piece() -> None:
+    ids, places = UNITS.encode_units(["我", "unbelievableness", " ", "好"])
+    tokens = UNITS.tokens(ids)
+    assert tokens[0] == "[CLS]"
+    assert tokens[-1] == "[SEP]"
+    assert [tokens[place] for place in places] == ["我", tokens[2], "[UNK]", "好"]
+    pieces = tokens[places[1] : places[2]]
+    assert "".join(piece.removeprefix("##") for piece in pieces) == "unbelievableness"
+
+
+def test_what_does_not_fit_has_no_place() -> None:
+    ids, places = UNITS.encode_units(["好"] * 30)
+    assert (len(ids), places) == (12, list(range(1, 11)))
+    ids, places = UNITS.encode_units(["好"] * 9 + ["unbelievableness", "好"])
+    assert (len(ids), places) == (11, list(range(1, 10)))
+
+
+def test_no_units() -> None:
+    ids, places = UNITS.encode_units([])
+    assert (UNITS.tokens(ids), places) == (["[CLS]", "[SEP]"], [])
+
+
+def test_words_are_found_in_the_text_as_it_was_given() -> None:
+    texts = ["İstanbul's Unbelievableness 很好", "", " a\ufeffb "]
+    words = [
+        [text[start:stop] for start, stop in spans]
+        for text, spans in zip(texts, UNITS.word_spans(texts), strict=True)
+    ]
+    assert words[0] == ["İstanbul", "'", "s", "Unbelievableness", "很", "好"]
+    assert words[1] == []
+    assert [word.strip("\ufeff ") for word in words[2]] == ["a\ufeffb"]

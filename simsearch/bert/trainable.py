@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from simsearch.bert.backend import tf
-from simsearch.bert.checkpoint_files import Variables, with_padding_first
+from simsearch.bert.checkpoint_files import Array, Variables, with_padding_first
 from simsearch.bert.model import build_model, heads_of
 from simsearch.checkpoint import Checkpoint
 
@@ -22,7 +22,8 @@ class TrainableModel:
     It gives ``heads`` (outputs, see pooling.py) and, with ``mlm``, the scores of the
     masked-language-model head. To be made in the scope of the strategy that will train it.
     ``dropout`` acts in blocks of ``dropout.dropout`` only; with ``bfloat16`` the large products are
-    computed in it, while the variables stay float32.
+    computed in it, while the variables stay float32. ``head`` are the first values of further
+    variables, which are trained with it: see ``head`` and ``dropout``.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class TrainableModel:
         mlm: bool = False,
         dropout: float = 0.0,
         bfloat16: bool = False,
+        head: Mapping[str, Array] | None = None,
     ) -> None:
         self.checkpoint, self._heads, self._mlm = checkpoint, tuple(heads), mlm
         pooler = "pooler" in heads
@@ -46,6 +48,12 @@ class TrainableModel:
         named = list(self._named())
         self.variables: list[Any] = [variable for _, _, variable in named]
         self.depths: list[int] = [self._depth(layer) for layer, _, _ in named]
+        self.dropout = dropout
+        self.head: dict[str, Any] = {
+            name: tf.Variable(value, name=name) for name, value in (head or {}).items()
+        }
+        self.variables += self.head.values()
+        self.depths += [0] * len(self.head)
 
     def heads(self, ids: Any) -> list[Any]:
         """The heads of ids (rows, tokens), 0 being padding; float32."""
@@ -66,9 +74,10 @@ class TrainableModel:
     def values(self) -> Variables:
         """Its variables as they are now, by their canonical names, rows in the vocabulary's order.
 
-        Float32 arrays: what ``write_checkpoint`` takes.
+        Float32 arrays: what ``write_checkpoint`` takes, and those of ``head`` by their own names.
         """
         values = {name: np.asarray(variable.numpy()) for _, name, variable in self._named()}
+        values |= {name: np.asarray(variable.numpy()) for name, variable in self.head.items()}
         return with_padding_first(self.checkpoint, values)
 
     def _named(self) -> Iterator[tuple[str, str, Any]]:

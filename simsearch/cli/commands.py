@@ -18,7 +18,7 @@ from simsearch.cli.change_commands import (
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
 from simsearch.cli.index_commands import build, duplicates, info, query
 from simsearch.cli.model_commands import export_hf, models
-from simsearch.cli.train_command import train
+from simsearch.cli.train_command import predict, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,6 +46,7 @@ for command in (
     *_ENCODER,
     benchmark,
     train,
+    predict,
     models,
     export_hf,
 ):

@@ -182,7 +182,7 @@ def query(
     with loading(options["model"]):
         searcher = pipeline.open_index(index, overrides=given)
     with searcher:
-        for texts in [list(text)] if text else _batches(stdin_lines()):
+        for texts in [list(text)] if text else line_batches(stdin_lines()):
             answers = searcher.search(texts, wanted.k, wanted.threshold, filter, wanted.mode)
             for asked, hits in zip(texts, answers, strict=True):
                 if as_json:
@@ -200,7 +200,8 @@ def stdin_lines() -> Iterator[str]:
         yield without_line_end(line)
 
 
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+def line_batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The lines, so many at once as are worth it."""
     batch = []
     for line in lines:
         batch.append(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -61,6 +61,29 @@ def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
             for hit in hits
         ],
     }
+
+
+def print_prediction(text: str, found: Mapping[str, Any]) -> None:
+    """A text, and its most probable class or its entities."""
+    if "label" in found:
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(
+            Text.assemble(
+                (f"{found['probability']:6.1%}  ", "dim"),
+                (printable(found["label"]), "bold"),
+                f"  {printable(text)}",
+            )
+        )
+        return
+    line, done = Text(), 0
+    for entity in found["entities"]:
+        start, stop = entity["span"]
+        line.append(printable(text[done:start]))
+        line.append(f"[{printable(text[start:stop])}]", style="bold")
+        line.append(printable(entity["label"]), style="dim")
+        done = stop
+    line.append(printable(text[done:]))
+    Console(highlight=False, soft_wrap=True).print(line)
 
 
 def print_hits(query: str, hits: Sequence[Hit]) -> None:

@@ -1,4 +1,4 @@
-"""The verb that trains an encoder."""
+"""The verbs that train an encoder, and predict with what was trained to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from simsearch.cli.index_commands import line_batches, stdin_lines
 from simsearch.cli.options import (
     EXISTING_FILE,
     added,
+    computation_options,
     config_option,
     counted,
     json_option,
@@ -18,9 +20,10 @@ from simsearch.cli.options import (
     pooling_option,
     print_json,
     settings_from,
+    unicode_text,
 )
 
-_METHODS = ("mlm", "simcse", "contrastive", "cosent")
+_METHODS = ("mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label")
 _above_0 = click.FloatRange(0, min_open=True)
 _share = click.FloatRange(0, 1, max_open=True)
 _training_options = (
@@ -61,7 +64,7 @@ _training_options = (
         metavar="N",
         help="Stop after so many evaluations without gain.  [default: never]",
     ),
-    click.option("--seed", type=click.IntRange(0), metavar="N", help="[default: 0]"),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", help="[default: 0]"),
 )
 
 
@@ -80,11 +83,14 @@ _training_options = (
     metavar="X",
     help="contrastive: --data has graded pairs, and these belong together.",
 )
-@click.option("--from-scratch", is_flag=True, help="mlm: begin with random weights.")
+@click.option(
+    "--teacher", metavar="M", help="distill: a model, or an .npy file with a row for each text."
+)
+@click.option("--from-scratch", is_flag=True, help="mlm, distill: begin with random weights.")
 @model_option
 @pooling_option
 @click.option("--max-length", type=click.IntRange(min=3), metavar="N", help="Tokens of a text.")
-@click.option("--text-column", metavar="NAME", help="Of the texts of simcse and mlm.")
+@click.option("--text-column", metavar="NAME", help="Of the texts of simcse, distill, mlm.")
 @added(_training_options)
 @config_option
 @json_option
@@ -94,6 +100,7 @@ def train(
     dev: Path | None,
     out: Path,
     least_score: float | None,
+    teacher: str | None,
     from_scratch: bool,
     as_json: bool,
     **options: Any,
@@ -104,10 +111,13 @@ def train(
     cosent       pairs with a score: score<TAB>sentence1<TAB>sentence2
     contrastive  what belongs together: text<TAB>counterpart[<TAB>false counterpart]...
     simcse       texts alone (a corpus)
+    distill      texts alone, and the vectors that another model has for them
+    classify     a table with the columns text and label, for `simsearch predict`
+    label        a character or word and its tag a line, an empty line after each text; for the same
     mlm          texts alone, to make the model know their words before the others
 
-    --dev has pairs with a score, or texts for mlm. Interrupted, the same command goes on, and ends
-    with the same weights.
+    --dev has pairs with a score; for mlm, classify and label, more of what they are trained on.
+    Interrupted, the same command goes on, and ends with the same weights.
 
     \b
     simsearch train cosent --data train.tsv --dev dev.tsv --out tuned --epochs 4
@@ -127,6 +137,7 @@ def train(
             settings=settings.train,
             corpus=settings.corpus,
             least_score=least_score,
+            teacher=teacher,
             from_scratch=from_scratch,
             progress=progress,
             evaluated=_print_evaluation,
@@ -159,3 +170,32 @@ def _print_evaluation(row: Mapping[str, float]) -> None:
         if name == "loss" or name.startswith("dev_")
     )
     click.echo(f"step {row['step']:,}: {measured}", err=True)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("text", nargs=-1, callback=unicode_text)
+@computation_options
+@config_option
+@json_option
+def predict(model: str, text: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Say the class of each TEXT (or of each line of stdin), or the entities in it.
+
+    MODEL is what `simsearch train classify` or `label` made.
+
+    \b
+    simsearch predict intents "Where is my card?"
+    simsearch predict entities --json < resumes.txt > entities.jsonl
+    """
+    from simsearch import pipeline
+    from simsearch.cli.render import loading, print_prediction
+
+    settings = settings_from({**options, "model": model})
+    with loading(model):
+        predictor = pipeline.load_predictor(settings.encoder)
+    for texts in [list(text)] if text else line_batches(stdin_lines()):
+        for asked, found in zip(texts, pipeline.predict(predictor, texts), strict=True):
+            if as_json:
+                print_json({"text": asked, **found})
+            else:
+                print_prediction(asked, found)

@@ -21,6 +21,7 @@ from simsearch.records import (
     Qrel,
     Query,
     SentencePair,
+    TaggedText,
     WordOrderTriple,
 )
 
@@ -85,6 +86,26 @@ def read_examples(path: str | Path, least_score: float | None = None) -> list[Ex
     if not examples:
         raise TaskError(f"{path}: no lines, expected a text and its counterpart in each")
     return examples
+
+
+def read_tagged(path: str | Path) -> list[TaggedText]:
+    """Read a line ``unit tag`` for each unit, and an empty line after each text (CoNLL's form).
+
+    UTF-8; the last space or tab of a line stands between the two. ``TaskError`` with path and line
+    for a line without a tag; also for a file that cannot be read or is empty.
+    """
+    texts, units, tags = [], list[str](), list[str]()
+    for where, line in [*_lines(Path(path)), ("", "")]:
+        if line.strip():
+            unit, _, tag = line.rstrip().replace("\t", " ").rpartition(" ")
+            _require(unit, f"{where}: {line!r}, expected a character or word, a space and its tag")
+            units.append(unit.strip() or " ")
+            tags.append(tag)
+        elif units:
+            texts.append(TaggedText(tuple(units), tuple(tags)))
+            units, tags = [], []
+    _require(texts, f"{path}: no lines, expected a character or word and its tag in each")
+    return texts
 
 
 def read_word_order(path: str | Path) -> list[WordOrderTriple]:

@@ -15,6 +15,7 @@ from simsearch.pipeline.measuring import (
     read_tasks,
 )
 from simsearch.pipeline.opening import load_encoder, open_index
+from simsearch.pipeline.predicting import load_predictor, predict
 from simsearch.pipeline.progress import OnProgress
 from simsearch.pipeline.reporting import check_report_folder, write_report
 from simsearch.pipeline.training import TrainReport, train
@@ -37,8 +38,10 @@ __all__ = [
     "fit_calibration",
     "fit_whitening",
     "load_encoder",
+    "load_predictor",
     "open_index",
     "optimize",
+    "predict",
     "read_tasks",
     "repair",
     "train",

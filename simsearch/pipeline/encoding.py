@@ -11,6 +11,7 @@ import numpy as np
 from simsearch.calibration import Calibration
 from simsearch.config import CorpusSettings
 from simsearch.corpus import read_corpus, usable
+from simsearch.encoder import Vectors
 from simsearch.errors import CorpusError
 from simsearch.files import check_new_file, new_file
 from simsearch.pipeline.progress import OnProgress, counting
@@ -82,17 +83,25 @@ def encode_file(
     if not path.is_file():
         raise CorpusError(f"{path}: not a file; write the lines to one, since it is read twice")
     count = sum(1 for _ in text_lines(path))
-    done = 0
-    with new_file(out) as aside, aside.open("wb") as file:
-        _write_header(file, (count, encoder.dim))
+    with new_file(out) as aside:
         advance = counting(progress, 0, count)
-        for vectors in encoder.encode_stream(text_lines(path), progress=advance):
-            # not mapped into memory: a full disk would kill the process
-            file.write(np.ascontiguousarray(vectors, np.float32).data)
-            done += len(vectors)
+        stream = encoder.encode_stream(text_lines(path), progress=advance)
+        done = write_vectors(aside, (count, encoder.dim), stream)
         if done != count:
             raise CorpusError(f"{path}: had {count} lines, then {done}; leave it alone meanwhile")
     return count
+
+
+def write_vectors(path: Path, shape: tuple[int, int], vectors: Iterable[Vectors]) -> int:
+    """Write an ``.npy`` file of ``shape``, float32, from parts of its rows; how many they had."""
+    rows = 0
+    with path.open("wb") as file:
+        _write_header(file, shape)
+        for part in vectors:
+            # not mapped into memory: a full disk would kill the process
+            file.write(np.ascontiguousarray(part, np.float32).data)
+            rows += len(part)
+    return rows
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:

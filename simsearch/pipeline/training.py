@@ -18,10 +18,11 @@ from simsearch.config import (
     TrainSettings,
 )
 from simsearch.errors import SettingsError, TaskError
-from simsearch.evaluation.files import read_examples, read_pairs
+from simsearch.evaluation.files import read_examples, read_labelled, read_pairs, read_tagged
 from simsearch.files import sha256_of
 from simsearch.pipeline.encoding import corpus_texts
 from simsearch.pipeline.progress import OnProgress
+from simsearch.pipeline.teaching import TEACHER, Teacher
 from simsearch.pooling import resolve_pooling
 from simsearch.weights import weight_hashes
 
@@ -56,6 +57,7 @@ def train(
     settings: TrainSettings | None = None,
     corpus: CorpusSettings | None = None,
     least_score: float | None = None,
+    teacher: str | Path | None = None,
     from_scratch: bool = False,
     progress: OnProgress | None = None,
     evaluated: OnEvaluation | None = None,
@@ -63,9 +65,12 @@ def train(
     """Train the encoder that ``encoder`` describes, and write it to ``out`` as a checkpoint.
 
     ``data`` are pairs with scores for "cosent", examples for "contrastive" (see ``read_examples``;
-    with ``least_score`` pairs with scores, of which those that have it belong together), and corpus
-    files for "simcse" and "mlm". ``dev`` has pairs with scores or, for "mlm", a corpus; the best
-    step by it is kept. ``from_scratch`` begins with random weights.
+    with ``least_score`` pairs with scores, of which those that have it belong together), corpus
+    files for "simcse", "distill" and "mlm", tables with a column "label" or "category" for
+    "classify", and a unit and its tag a line for "label" (see ``read_tagged``). ``teacher`` is the
+    model whose vectors "distill" imitates, or an ``.npy`` file with a row for each text. ``dev``
+    has what "mlm", "classify" and "label" are trained on, and for the others pairs with scores; the
+    best step by it is kept. ``from_scratch`` begins with random weights.
 
     ``progress`` is called after each step, ``evaluated`` after each evaluation.
 
@@ -73,7 +78,7 @@ def train(
     SettingsError, CheckpointError, TaskError and CorpusError, all before the first step.
     """
     encoder, settings = encoder or EncoderSettings(), settings or TrainSettings()
-    _check(method, encoder, from_scratch, least_score)
+    _check(method, encoder, from_scratch, least_score, teacher)
     checkpoint = load_checkpoint(
         encoder.model,
         family=encoder.family,
@@ -91,6 +96,7 @@ def train(
     read = _reader(method, corpus or CorpusSettings(), least_score)
     examples = [example for path in data for example in read(path)]
     held_out = None if dev is None else _dev_data(method, dev, corpus or CorpusSettings())
+    vectors = None if teacher is None else Teacher(teacher, examples)
     recipe = {
         "method": method,
         "model": None if from_scratch else weight_hashes(checkpoint).backbone,
@@ -102,12 +108,14 @@ def train(
         "least_score": least_score,
         "data": [sha256_of(Path(path)) for path in data],
         "dev": None if dev is None else sha256_of(Path(dev)),
+        "teacher": None if vectors is None else vectors.fingerprint,
         "settings": settings.model_dump(),
     }
     from simsearch import training  # TensorFlow, which other verbs do without
 
     with training.claimed(Path(out), recipe) as work:
-        made = training.make(method, examples, held_out, checkpoint, settings)
+        teachers = None if vectors is None else vectors.vectors(work, progress)
+        made = training.make(method, examples, held_out, checkpoint, settings, teachers)
         loop = training.Training(
             checkpoint,
             training.first_variables(
@@ -122,17 +130,23 @@ def train(
             settings,
             work,
             mlm=made.mlm,
+            head=None if made.head is None else made.head.values,
         )
         outcome = loop.run(progress, evaluated)
         report = TrainReport(Path(out), len(examples), **outcome.facts)
         facts = {**recipe, "version": __version__, "result": outcome.facts}
-        training.finish(Path(out), checkpoint, outcome.variables, pooling, facts)
+        training.finish(Path(out), checkpoint, outcome.variables, pooling, facts, made.head)
         loop.clear()
+        (work / TEACHER).unlink(missing_ok=True)
     return report
 
 
 def _check(
-    method: str, encoder: EncoderSettings, from_scratch: bool, least_score: float | None
+    method: str,
+    encoder: EncoderSettings,
+    from_scratch: bool,
+    least_score: float | None,
+    teacher: str | Path | None,
 ) -> None:
     if method not in TRAINING_METHODS:
         raise SettingsError(
@@ -142,8 +156,10 @@ def _check(
         raise SettingsError(
             "a whitening fits one model only; train without, and fit one to the result"
         )
-    if from_scratch and method != "mlm":
+    if from_scratch and method not in ("mlm", "distill"):
         raise SettingsError(f"method {method!r} begins with a model that knows words; see 'mlm'")
+    if (teacher is None) == (method == "distill"):
+        raise SettingsError("method 'distill' needs a teacher, and no other method has one")
     if least_score is not None and method != "contrastive":
         raise SettingsError(f"least_score is for method 'contrastive', not {method!r}")
 
@@ -154,16 +170,27 @@ def _reader(
     """What reads a file of training data."""
     if method == "cosent":
         return read_pairs
+    if method == "label":
+        return read_tagged
+    if method == "classify":
+        return lambda path: _labelled(path, corpus)
     if method == "contrastive":
         return functools.partial(read_examples, least_score=least_score)
     return lambda path: list(corpus_texts([path], corpus))
 
 
 def _dev_data(method: TrainingMethod, dev: str | Path, corpus: CorpusSettings) -> Sequence[Any]:
-    """Texts for mlm, pairs for all others. TaskError if all pairs have one score."""
-    if method == "mlm":
-        return list(corpus_texts([dev], corpus))
+    """What the method is trained on, or pairs. TaskError if all pairs have one score."""
+    if method in ("mlm", "classify", "label"):
+        return _reader(method, corpus, None)(dev)
     pairs = read_pairs(dev)
     if len({pair.score for pair in pairs}) == 1:
         raise TaskError(f"{dev}: all pairs have one score, so that nothing can be told by them")
     return pairs
+
+
+def _labelled(path: str | Path, corpus: CorpusSettings) -> Sequence[Any]:
+    """The rows of one file with a column of labels. TaskError for a folder."""
+    if Path(path).is_dir():
+        raise TaskError(f"{path}: is a folder; give the file in it that is to be read")
+    return read_labelled(path, text_column=corpus.text_column, on_error=corpus.on_error)[0]

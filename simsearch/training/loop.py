@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simsearch.bert.backend import tf
-from simsearch.bert.checkpoint_files import Variables
+from simsearch.bert.checkpoint_files import Array, Variables
 from simsearch.bert.devices import devices
 from simsearch.bert.trainable import TrainableModel
 from simsearch.checkpoint import Checkpoint
@@ -79,7 +79,7 @@ class Training:
 
     The same settings and data give the same weights on the same machine, however often it was
     killed between. ``folder`` keeps what that needs (see ``State``); ``variables`` are those of
-    the model at the first step.
+    the model at the first step, ``head`` those of what is trained on top of it.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Training:
         folder: Path,
         *,
         mlm: bool = False,
+        head: Mapping[str, Array] | None = None,
     ) -> None:
         tf.config.experimental.enable_op_determinism()
         tf.random.set_seed(settings.seed)  # determinism asks for it; nothing draws from it
@@ -105,6 +106,7 @@ class Training:
                 variables,
                 heads,
                 mlm=mlm,
+                head=head,
                 dropout=settings.dropout,
                 bfloat16=settings.bfloat16,
             )

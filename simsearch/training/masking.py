@@ -61,7 +61,7 @@ class MaskedLanguageModel:
         """See ``Method``: the mean over all tokens that are asked for."""
         scores, targets = _asked(model, batch)
         count = tf.reduce_sum(replicas.gather(tf.size(targets)[None]))
-        total = objectives.masked_language_model(scores, targets)
+        total = objectives.cross_entropy(scores, targets)
         return total / tf.cast(tf.maximum(count, 1), tf.float32)
 
 
@@ -153,5 +153,5 @@ def _sums(model: TrainableModel, batch: Mapping[str, Any]) -> Any:
     """How many masked tokens are told, the sum of their losses, and their number."""
     scores, targets = _asked(model, batch)
     right = tf.cast(tf.argmax(scores, 1, tf.int32) == targets, tf.float32)
-    loss = objectives.masked_language_model(scores, targets)
+    loss = objectives.cross_entropy(scores, targets)
     return tf.stack([tf.reduce_sum(right), loss, tf.cast(tf.size(targets), tf.float32)])

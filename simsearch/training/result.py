@@ -14,6 +14,7 @@ from simsearch.bert.checkpoint_files import Variables, write_checkpoint, writing
 from simsearch.checkpoint import Checkpoint
 from simsearch.errors import SettingsError
 from simsearch.files import naming, new_folder, replaced
+from simsearch.heads import Head
 from simsearch.pooling import Pooling
 from simsearch.saving.folder import write_json, write_manifest
 
@@ -42,7 +43,7 @@ def claimed(folder: Path, recipe: Mapping[str, Any]) -> Iterator[Path]:
         work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
-            if known.is_file():
+            if known.is_file() and any(work.glob("state-*")):
                 _check_same(folder, json.loads(known.read_text("utf-8")), recipe)
             else:
                 with naming(known), replaced(known) as aside:
@@ -73,12 +74,20 @@ def finish(
     variables: Variables,
     pooling: Pooling,
     report: Mapping[str, Any],
+    head: Head | None = None,
 ) -> None:
-    """Make the folder a checkpoint with these variables; ``report`` becomes training.json."""
+    """Make the folder a checkpoint with these variables; ``report`` becomes training.json.
+
+    Those of ``head`` are written beside it.
+    """
+    own = {} if head is None else head.values
+    backbone = {name: value for name, value in variables.items() if name not in own}
     with naming(folder), writing(), new_folder(folder / WORK / "result") as aside:
-        write_checkpoint(checkpoint, variables, aside)
+        write_checkpoint(checkpoint, backbone, aside)
         write_manifest(checkpoint, pooling, None, aside)
         write_json(aside / RECIPE, report)
+        if head is not None:
+            head.with_values(variables).save(aside)
         for path in sorted(aside.iterdir(), key=lambda path: path.name == _CONFIG):
             path.replace(folder / path.name)
     (folder / WORK / "result").rmdir()

@@ -1,4 +1,4 @@
-"""Methods that train sentence vectors: on graded pairs, on pairs that belong together, on texts."""
+"""Methods that train sentence vectors: on graded pairs, on what belongs together, on texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from simsearch.bert.backend import tf
 from simsearch.bert.trainable import TrainableModel
+from simsearch.encoder import Vectors
 from simsearch.records import Example, SentencePair
 from simsearch.training import objectives
 from simsearch.training.method import Arrays, Replicas, Rows
@@ -117,6 +118,37 @@ class Simcse:
         first, second = (replicas.gather(v) for v in _vectors(model, batch["ids"], batch["ids"]))
         others = tf.ones([tf.shape(first)[0]] * 2, tf.bool)
         return objectives.contrastive(first, second, others, self._temperature) / replicas.count
+
+
+class Distill:
+    """Implements ``Method``: texts that shall have a teacher's vectors, or its similarities.
+
+    ``teachers`` are unit vectors, float32 (texts, dim), which may be mapped. Where a student's are
+    as long, they shall be the same; else their cosines shall be.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], teachers: Vectors, tokens: Tokens, temperature: float
+    ) -> None:
+        self._texts, self._teachers, self._tokens = texts, teachers, tokens
+        self._temperature = temperature
+        self.examples = len(texts)
+
+    def batch(self, rows: Rows, seed: Sequence[int]) -> Arrays:
+        """See ``Method``: ``ids`` of the texts and ``teachers``, their vectors."""
+        ids = self._tokens.padded([self._texts[row] for row in rows], "document")
+        return {"ids": ids, "teachers": np.array(self._teachers[rows])}
+
+    def loss(self, model: TrainableModel, batch: Mapping[str, Any], replicas: Replicas) -> Any:
+        """See ``Method``."""
+        (students,) = _vectors(model, batch["ids"])
+        as_long = students.shape[1] == self._teachers.shape[1]
+        students, teachers = replicas.gather(students), replicas.gather(batch["teachers"])
+        if as_long:
+            count = tf.cast(tf.shape(students)[0], tf.float32)
+            return objectives.imitation(students, teachers) / count / replicas.count
+        loss = objectives.similarity_distribution(students, teachers, self._temperature)
+        return loss / replicas.count
 
 
 def _vectors(model: TrainableModel, *ids: Any) -> list[Any]:
