@@ -60,12 +60,7 @@ class Backbone:
         self.checkpoint, self.hashes = checkpoint, hashes
         self.precision, self.runtime = precision, runtime
         self.calibration, self.threads = calibration, threads
-        self.tokenizer = Tokenizer(
-            checkpoint.vocabulary,
-            lower_case=checkpoint.lower_case,
-            strip_accents=checkpoint.strip_accents,
-            max_length=checkpoint.max_length,
-        )
+        self.tokenizer = Tokenizer.of(checkpoint)
         self._opened: dict[tuple[str, ...], list[tuple[Runtime, tuple[str, ...]]]] = {}
         self._lock = threading.Lock()
 

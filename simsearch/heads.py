@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from simsearch.errors import CheckpointError
-from simsearch.files import system_error
+from simsearch.saving.folder import write_json, write_tensors
 
 Array = npt.NDArray[np.float32]
 HeadKind = Literal["classes", "tags"]
@@ -42,11 +42,8 @@ class Head:
     def save(self, folder: Path) -> None:
         """Write it beside a checkpoint. Raises OSError if the system refuses."""
         facts = {"kind": self.kind, "names": list(self.names), "characters": self.characters}
-        (folder / _NAMES).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")
-        try:
-            save_file(dict(self.values), folder / _VALUES)
-        except SafetensorError as error:
-            raise system_error(str(error)) from None
+        write_json(folder / _NAMES, facts)
+        write_tensors(folder / _VALUES, self.values)
 
     @classmethod
     def load(cls, folder: Path) -> Head:

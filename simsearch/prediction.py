@@ -56,11 +56,9 @@ class Predictor:
     def classes(self, texts: Sequence[str]) -> list[list[ClassProbability]]:
         """All classes of each text, the most probable first."""
         self._require("classes")
-        heads = self._encoder.pooling.heads
         if not texts:
             return []
-        pooled = np.mean(self._encoder.backbone.pooled(texts, heads, "document").heads, axis=0)
-        scores = self._scores(pooled).astype(np.float64)
+        scores = self._scores(self._encoder.pooled(texts)).astype(np.float64)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         rows = powers / powers.sum(axis=1, keepdims=True)
         return [

@@ -13,12 +13,12 @@ import numpy as np
 
 from simsearch.backbone import Backbone, Progress
 from simsearch.calibration import LEAST_COSINE, Calibration
-from simsearch.checkpoint import load_checkpoint
+from simsearch.checkpoint import Checkpoint, load_checkpoint
 from simsearch.config import Family, Precision, RuntimeName
 from simsearch.encoder import SHARD, Prompt, Vectors, fingerprint
 from simsearch.errors import SettingsError
 from simsearch.identity import identity_of
-from simsearch.pooling import resolve_pooling
+from simsearch.pooling import Pooling, resolve_pooling
 from simsearch.records import Span
 from simsearch.saving import save_google, save_huggingface
 from simsearch.sources import DEFAULT_MODEL
@@ -58,23 +58,19 @@ class SentenceEncoder:
     ) -> None:
         checkpoint, hashes = backbone.checkpoint, backbone.hashes
         a = checkpoint.architecture
-        if pooling in (None, checkpoint.pooling):
-            pooling = checkpoint.pooling
-            layers = checkpoint.layers if layers is None else layers
-            if whitening is None:
-                whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
-        assert pooling is not None  # a checkpoint has one
+        if pooling in (None, checkpoint.pooling) and whitening is None:
+            whitening, dim = checkpoint.whitening, checkpoint.dim if dim is None else dim
         self.checkpoint = checkpoint
         self.backbone = backbone
-        self.pooling = resolve_pooling(pooling, layers, a.num_hidden_layers)
-        if pooling == "pooler" and hashes.pooler is None:
+        self.pooling = pooling_of(checkpoint, pooling, layers)
+        if self.pooling.name == "pooler" and hashes.pooler is None:
             raise SettingsError(
                 f"{checkpoint.name}: has no pooler (bert/pooler/dense), so pooling 'pooler' is not "
                 "possible; use 'cls' or 'mean'"
             )
         self.whitening = _cut(whitening, dim)
         self.truncated = 0
-        hidden = a.embedding_size if pooling == "static_mean" else a.hidden_size
+        hidden = a.embedding_size if self.pooling.name == "static_mean" else a.hidden_size
         identity = functools.partial(identity_of, checkpoint, hashes, self.pooling)
         plain = identity(dim=hidden, whitening=None)
         if self.whitening is not None and self.whitening.encoder != fingerprint(plain):
@@ -162,10 +158,15 @@ class SentenceEncoder:
     ) -> Iterator[Vectors]:
         """As ``encode``, shard by shard, in memory that does not grow with the number of texts."""
         for shard in _shards(texts):
-            yield self._unit(self._pooled(shard, prompt, progress))
+            yield self._unit(self.pooled(shard, prompt, progress))
 
-    def _pooled(self, texts: Sequence[str], prompt: Prompt, progress: Progress | None) -> Vectors:
-        """The pooled vectors of one shard, float32 (len(texts), hidden), of any length."""
+    def pooled(
+        self, texts: Sequence[str], prompt: Prompt = "document", progress: Progress | None = None
+    ) -> Vectors:
+        """The pooled vectors of one shard, float32 (len(texts), hidden), of any length.
+
+        There is at least one text.
+        """
         pooled = self.backbone.pooled(texts, self.pooling.heads, prompt, progress)
         self.truncated += pooled.truncated
         if len(pooled.heads) == 1:
@@ -237,7 +238,7 @@ class SentenceEncoder:
             raise SettingsError(
                 "this encoder whitens already; load it without whitening to fit one"
             )
-        pooled = (self._pooled(shard, "document", progress) for shard in _shards(texts))
+        pooled = (self.pooled(shard, "document", progress) for shard in _shards(texts))
         return fit_whitening(pooled, self.fingerprint)
 
     def fit_calibration(
@@ -296,6 +297,14 @@ class SentenceEncoder:
         ``simsearch export-hf --help``), and if ``folder`` exists and is not empty.
         """
         save_huggingface(Path(folder), self.checkpoint, self.pooling, self.whitening)
+
+
+def pooling_of(checkpoint: Checkpoint, name: str | None, layers: Sequence[int] | None) -> Pooling:
+    """The pooling that is asked for; what is not given is as the checkpoint says."""
+    if name in (None, checkpoint.pooling):
+        name, layers = checkpoint.pooling, checkpoint.layers if layers is None else layers
+    assert name is not None  # a checkpoint has one
+    return resolve_pooling(name, layers, checkpoint.architecture.num_hidden_layers)
 
 
 def _shards(texts: Iterable[str]) -> Iterator[list[str]]:

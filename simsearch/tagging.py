@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-_FIRST, _ALONE, _LAST = ("B", "S", "U"), ("S", "U"), ("E", "L", "S", "U")
+_FIRST, _LAST = ("B", "S", "U"), ("E", "L", "S", "U")
 
 
 class TaggedSpan(NamedTuple):

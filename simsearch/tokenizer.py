@@ -22,6 +22,7 @@ from typing import NamedTuple
 from tokenizers import Encoding, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.vocabulary import Vocabulary
 from simsearch.errors import CheckpointError, SettingsError
 from simsearch.records import Span
@@ -85,6 +86,16 @@ class Tokenizer:
                 f"max_length {max_length} leaves no token of a text beside the {self.frame} that "
                 f"frame it; expected {self.frame + 1} or more"
             )
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Tokenizer:
+        """The tokenizer of a checkpoint, as its files and the options given for them say."""
+        return cls(
+            checkpoint.vocabulary,
+            lower_case=checkpoint.lower_case,
+            strip_accents=checkpoint.strip_accents,
+            max_length=checkpoint.max_length,
+        )
 
     def _to_model(self, i: int) -> int:
         """The model's id for an id of the vocabulary, and the other way round."""

@@ -37,7 +37,7 @@ class TrainableModel:
         bfloat16: bool = False,
         head: Mapping[str, Array] | None = None,
     ) -> None:
-        self.checkpoint, self._heads, self._mlm = checkpoint, tuple(heads), mlm
+        self.checkpoint, self._heads = checkpoint, tuple(heads)
         pooler = "pooler" in heads
         a = checkpoint.architecture
         self._transformer = build_model(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simsearch import __version__
 from simsearch.checkpoint import load_checkpoint
@@ -23,11 +23,11 @@ from simsearch.files import sha256_of
 from simsearch.pipeline.encoding import corpus_texts
 from simsearch.pipeline.progress import OnProgress
 from simsearch.pipeline.teaching import TEACHER, Teacher
-from simsearch.pooling import resolve_pooling
+from simsearch.sentence_encoder import pooling_of
 from simsearch.weights import weight_hashes
 
-OnEvaluation = Callable[[Mapping[str, float]], None]
-"""Called with a row of metrics.csv: step, loss, ``dev_`` and the name of what was measured, …"""
+if TYPE_CHECKING:
+    from simsearch.training.loop import OnEvaluation  # TensorFlow, which other verbs do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,7 @@ def train(
         max_length=encoder.max_length,
         weights=not from_scratch,
     )
-    own = encoder.pooling in (None, checkpoint.pooling)
-    pooling = resolve_pooling(
-        encoder.pooling or checkpoint.pooling,
-        encoder.layers or (checkpoint.layers if own else None),
-        checkpoint.architecture.num_hidden_layers,
-    )
+    pooling = pooling_of(checkpoint, encoder.pooling, encoder.layers)
     read = _reader(method, corpus or CorpusSettings(), least_score)
     examples = [example for path in data for example in read(path)]
     held_out = None if dev is None else _dev_data(method, dev, corpus or CorpusSettings())

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from simsearch.batching import batches
 from simsearch.bert.backend import tf
 from simsearch.bert.dropout import dropped
 from simsearch.bert.trainable import TrainableModel
@@ -16,10 +14,9 @@ from simsearch.evaluation.metrics import macro_f1_of
 from simsearch.heads import BIAS, KERNEL
 from simsearch.records import LabelledText
 from simsearch.training import objectives
+from simsearch.training.dev import computed
 from simsearch.training.method import Arrays, Replicas, Rows
 from simsearch.training.tokens import Tokens
-
-_TOKENS = 4096  # of a batch to measure by
 
 
 class Classify:
@@ -75,14 +72,8 @@ class ClassesDev:
             self._scores = tf.function(
                 lambda ids: class_scores(model, ids), [any_ids], autograph=False
             )
-        best: npt.NDArray[np.int64] = np.empty(len(self._texts), np.int64)
-        for batch in batches(
-            self._texts,
-            lambda block: self._tokens.encode(block, "document"),
-            lambda tokens: 1 + _TOKENS // tokens,
-        ):
-            best[batch.rows] = self._scores(tf.constant(batch.ids)).numpy().argmax(axis=1)
-        predicted = [self._classes[i] for i in best]
+        scores = computed(self._scores, self._texts, self._tokens, "document")
+        predicted = [self._classes[i] for i in scores.argmax(axis=1)]
         right = np.mean([a == b for a, b in zip(predicted, self._labels, strict=True)])
         everything = np.ones((1, len(predicted)))
         f1 = macro_f1_of(self._labels, predicted)(everything)[0]

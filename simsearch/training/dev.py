@@ -11,7 +11,9 @@ import numpy.typing as npt
 from simsearch.batching import batches
 from simsearch.bert.backend import tf
 from simsearch.bert.trainable import TrainableModel
+from simsearch.encoder import Prompt
 from simsearch.evaluation.metrics import auc, spearman
+from simsearch.evaluation.tasks.base import cosines
 from simsearch.records import SentencePair
 from simsearch.training import objectives
 from simsearch.training.tokens import Tokens
@@ -37,9 +39,8 @@ class PairsDev:
         vectors = self._encoded(model, texts)
         first = vectors[[row[text] for text in self._first]]
         second = vectors[[row[text] for text in self._second]]
-        cosines = (first.astype(np.float64) * second).sum(axis=1)
         measure = auc if self.metric == "auc" else spearman
-        return {self.metric: measure(self._labels, cosines)}
+        return {self.metric: measure(self._labels, cosines(first, second))}
 
     def _encoded(self, model: TrainableModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         if self._encode is None:
@@ -47,16 +48,23 @@ class PairsDev:
             self._encode = tf.function(
                 lambda ids: objectives.unit(model.pooled(ids)), [any_ids], autograph=False
             )
-        made = batches(
-            texts,
-            lambda block: self._tokens.encode(block, "query"),
-            lambda tokens: 1 + _TOKENS // tokens,
-        )
-        vectors: npt.NDArray[np.float32] | None = None
-        for batch in made:
-            encoded = self._encode(tf.constant(batch.ids)).numpy()
-            if vectors is None:
-                vectors = np.empty((len(texts), encoded.shape[1]), np.float32)
-            vectors[batch.rows] = encoded
-        assert vectors is not None  # there are pairs
-        return vectors
+        return computed(self._encode, texts, self._tokens, "query")
+
+
+def computed(
+    function: Any, texts: Sequence[str], tokens: Tokens, prompt: Prompt
+) -> npt.NDArray[np.float32]:
+    """What ``function`` makes of the ids of texts, float32 (texts, any), in their order.
+
+    It takes ids (rows, tokens) to (rows, any). There is at least one text.
+    """
+    found: npt.NDArray[np.float32] | None = None
+    for batch in batches(
+        texts, lambda block: tokens.encode(block, prompt), lambda count: 1 + _TOKENS // count
+    ):
+        rows = function(tf.constant(batch.ids)).numpy()
+        if found is None:
+            found = np.empty((len(texts), rows.shape[1]), np.float32)
+        found[batch.rows] = rows
+    assert found is not None  # there are texts
+    return found

@@ -20,12 +20,7 @@ class Tokens:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._prompts = checkpoint.prompts
-        self.tokenizer = Tokenizer(
-            checkpoint.vocabulary,
-            lower_case=checkpoint.lower_case,
-            strip_accents=checkpoint.strip_accents,
-            max_length=checkpoint.max_length,
-        )
+        self.tokenizer = Tokenizer.of(checkpoint)
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> TokenBatch:
         """Ids of each text, truncated, and whether it was."""
