@@ -43,7 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # so small a model needs long, tells texts apart less sharply, and not with a part of it left out
 LEARNING = {
-    "cosent": {"epochs": 12, "learning_rate": 3e-3},
+    "cosent": {"epochs": 16, "learning_rate": 3e-3},
     "contrastive": {"epochs": 12, "dropout": 0.0, "temperature": 0.2},
     "simcse": {"epochs": 24, "learning_rate": 3e-3},
     "mlm": {"epochs": 12, "learning_rate": 3e-3},

@@ -123,11 +123,15 @@ class Squares:
         return tf.reduce_mean(model.pooled(batch["ids"]) ** 2) / replicas.count
 
 
+def modelled(folder: Path, heads: tuple[str, ...], passes: int) -> TrainableModel:
+    checkpoint = load_checkpoint(folder)
+    variables = bert.read_variables(checkpoint, backbone_shapes(checkpoint.architecture))
+    return TrainableModel(checkpoint, variables, heads, passes=passes)
+
+
 def stepped(tiny_bert: Path, batches: list[dict[str, np.ndarray]]) -> tuple[float, Weights]:
     """The loss, and what two steps on these parts make of the model, without dropout."""
-    checkpoint = load_checkpoint(tiny_bert)
-    variables = bert.read_variables(checkpoint, backbone_shapes(checkpoint.architecture))
-    model = TrainableModel(checkpoint, variables, ("mean@3",))
+    model = modelled(tiny_bert, ("mean@3",), 1)
     optimizer = Optimizer(
         model.variables, model.depths, rate=1e-3, warmup=0, total=9, decay=1, weight_decay=0
     )
@@ -135,6 +139,39 @@ def stepped(tiny_bert: Path, batches: list[dict[str, np.ndarray]]) -> tuple[floa
     loss = step(batches, (0, 0))
     step(batches, (0, 1))
     return loss, model.values()
+
+
+class TestPasses:
+    """Texts of like length share a pass: what comes out is that of one pass for all."""
+
+    @pytest.mark.parametrize("count", [1, 3, 10])
+    def test_the_heads_are_the_same(self, tiny_bert: Path, count: int) -> None:
+        random = np.random.default_rng(count)
+        lengths = random.integers(1, 9, count)
+        ids = random.integers(5, 20, (count, 9)).astype(np.int32)
+        ids *= np.arange(9) < lengths[:, None]
+        one, four = (modelled(tiny_bert, ("tokens@3", "cls@2"), passes) for passes in (1, 4))
+        (tokens, cls), (same_tokens, same_cls) = (
+            [head.numpy() for head in model.heads(tf.constant(ids))] for model in (one, four)
+        )
+        assert tokens.shape == same_tokens.shape == (count, 9, 12)
+        assert np.abs(tokens - same_tokens)[ids != 0].max() < 1e-5
+        assert np.abs(cls - same_cls).max() < 1e-5
+        assert np.abs(cls).max() > 0.1
+
+    def test_so_are_the_gradients(self, tiny_bert: Path) -> None:
+        ids = Squares().batch(np.arange(16), ())["ids"]
+        ids *= np.arange(6) < np.arange(16)[:, None] % 6 + 1
+        gradients = []
+        for passes in (1, 4):
+            model = modelled(tiny_bert, ("mean@3",), passes)
+            with tf.GradientTape() as tape:
+                loss = Squares().loss(model, {"ids": tf.constant(ids)}, Replicas(1))
+            found = tape.gradient(loss, model.variables)
+            gradients.append([tf.convert_to_tensor(gradient).numpy() for gradient in found])
+        for name, a, b in zip(model.values(), *gradients, strict=True):
+            assert np.abs(a - b).max() < 1e-5, name
+        assert max(np.abs(a).max() for a in gradients[0]) > 1e-3
 
 
 class TestSteps:
@@ -173,14 +210,14 @@ from simsearch.config import EncoderSettings, TrainSettings
 from simsearch.pipeline import train
 assert bert.devices().count == int(sys.argv[4])
 model, files, out = map(Path, sys.argv[1:4])
-for method in ("contrastive", "mlm"):
-    data = files / (f"{method}.txt" if method == "mlm" else f"{method}.tsv")
-    train(
-        method, [data], out / method, encoder=EncoderSettings(model=str(model)),
-        settings=TrainSettings(
-            batch_size=16, accumulate=2, learning_rate=1e-4, dropout=0, weight_decay=0
-        ),
-    )
+shared = dict(learning_rate=1e-4, dropout=0, weight_decay=0)
+for data, settings in (
+    ("contrastive.tsv", TrainSettings(batch_size=16, accumulate=2, **shared)),
+    ("mlm.txt", TrainSettings(batch_size=64, epochs=2, **shared)),  # enough rows for two passes
+):
+    method = data.split(".")[0]
+    encoder = EncoderSettings(model=str(model))
+    train(method, [files / data], out / method, encoder=encoder, settings=settings)
 """
 
 

@@ -33,6 +33,18 @@ def dropout(seed: Any) -> Iterator[None]:
         _SEEDS.reset(token)
 
 
+def training() -> bool:
+    """Whether this is in a block of ``dropout``, where gradients will be asked for."""
+    return _SEEDS.get() is not None
+
+
+def next_seed() -> Any:
+    """A seed for a block within this one, int32 (2,); ``training`` must be true."""
+    seeds = _SEEDS.get()
+    assert seeds is not None
+    return next(seeds)
+
+
 def dropped(x: Any, rate: float) -> Any:
     """Dropout (Srivastava et al. 2014): each unit is 0 with probability ``rate``, the rest grow."""
     seeds = _SEEDS.get()

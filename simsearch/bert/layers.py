@@ -6,7 +6,8 @@ products as ``einsum`` and the mask as a selection; Keras' ``Dense`` goes by way
 shapes are computed anew each time. OpenVINO recognises none of that, and runs a dozen passes over
 memory in place of one, and hundreds of small steps for a single sentence.
 
-Where products are computed in bfloat16, the softmax between them is still float32.
+Where products are computed in bfloat16, the softmax between them is still float32. In training
+TensorFlow computes gradients too, for which one large matrix is better than one for each text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from simsearch.bert.backend import (
     rotated,
     tf,
 )
-from simsearch.bert.dropout import dropped
+from simsearch.bert.dropout import dropped, training
 
 # not infinity: bfloat16 arithmetic with infinities gives NaN, and the exponential is 0 all the same
 _FAR = 1e9
@@ -96,8 +97,12 @@ class FusedFeedForward(FeedForward):  # type: ignore[misc]
 
 def _product(inputs: Any, dense: Any) -> Any:
     """What the dense layer gives for (batch, tokens, inputs)."""
-    outputs = tf.matmul(inputs, dense.kernel) + dense.bias
-    return dense.activation(outputs)
+    if not training():
+        return dense.activation(tf.matmul(inputs, dense.kernel) + dense.bias)
+    # as one matrix: the gradient of a product for each text is a matrix for each, to be summed
+    rows = tf.reshape(inputs, [-1, inputs.shape[2]])
+    outputs = dense.activation(tf.nn.bias_add(tf.matmul(rows, dense.kernel), dense.bias))
+    return tf.reshape(outputs, tf.concat([tf.shape(inputs)[:2], [dense.units]], 0))
 
 
 def _reshaped(x: Any, last: Sequence[int]) -> Any:

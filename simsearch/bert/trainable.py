@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,13 @@ import numpy as np
 
 from simsearch.bert.backend import tf
 from simsearch.bert.checkpoint_files import Array, Variables, with_padding_first
+from simsearch.bert.dropout import dropout as dropping
+from simsearch.bert.dropout import next_seed, training
 from simsearch.bert.model import build_model, heads_of
 from simsearch.checkpoint import Checkpoint
 
+_IDS = tf.TensorSpec([None, None], tf.int32)
+_SEED = tf.TensorSpec([2], tf.int32)
 _LAYER = re.compile(r"Transformer-(\d+)-")
 
 
@@ -23,7 +28,8 @@ class TrainableModel:
     masked-language-model head. To be made in the scope of the strategy that will train it.
     ``dropout`` acts in blocks of ``dropout.dropout`` only; with ``bfloat16`` the large products are
     computed in it, while the variables stay float32. ``head`` are the first values of further
-    variables, which are trained with it: see ``head`` and ``dropout``.
+    variables, which are trained with it: see ``head`` and ``dropout``. Texts go through the model
+    in so many ``passes``, each with texts of like length.
     """
 
     def __init__(
@@ -36,15 +42,19 @@ class TrainableModel:
         dropout: float = 0.0,
         bfloat16: bool = False,
         head: Mapping[str, Array] | None = None,
+        passes: int = 1,
     ) -> None:
-        self.checkpoint, self._heads = checkpoint, tuple(heads)
+        self.checkpoint, self._heads, self._passes = checkpoint, tuple(heads), passes
         pooler = "pooler" in heads
         a = checkpoint.architecture
         self._transformer = build_model(
             a, variables, pooler=pooler, mlm=mlm, bfloat16=bfloat16, dropout=dropout
         )
-        self._encode: Callable[[Any], dict[str, Any]]
-        self._model, self._encode = heads_of(self._transformer, heads)
+        self._model, encode = heads_of(self._transformer, heads)
+        seeded = functools.partial(_seeded, encode)
+        # functions, so that they are traced once for all passes
+        self._evaluate = tf.function(encode, [_IDS], autograph=False)
+        self._train = tf.function(seeded, [_IDS, _SEED], autograph=False)
         named = list(self._named())
         self.variables: list[Any] = [variable for _, _, variable in named]
         self.depths: list[int] = [self._depth(layer) for layer, _, _ in named]
@@ -56,9 +66,35 @@ class TrainableModel:
         self.depths += [0] * len(self.head)
 
     def heads(self, ids: Any) -> list[Any]:
-        """The heads of ids (rows, tokens), 0 being padding; float32."""
-        found = self._encode(ids)
-        return [found[head] for head in self._heads]
+        """The heads of ids (rows, tokens), 0 being padding; float32.
+
+        A pass is as wide as its longest row: of a batch in one, two of three places are padding.
+        """
+        if self._passes == 1:
+            found = self._pass(ids)
+            return [found[head] for head in self._heads]
+        lengths = tf.reduce_sum(tf.cast(ids != 0, tf.int32), axis=1)
+        order = tf.argsort(lengths, stable=True)
+        parts: list[dict[str, Any]] = []
+        for rows in self._split(order):
+            width = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
+            parts.append(self._pass(tf.gather(ids, rows)[:, :width]))
+        places, width = tf.argsort(order), tf.shape(ids)[1]
+        return [
+            tf.gather(tf.concat([_wide(part[head], width) for part in parts], 0), places)
+            for head in self._heads
+        ]
+
+    def _split(self, order: Any) -> Iterator[Any]:
+        """``order`` in as many parts as there are passes, of nearly the same size."""
+        size = tf.size(order)
+        for i in range(self._passes):
+            yield order[size * i // self._passes : size * (i + 1) // self._passes]
+
+    def _pass(self, ids: Any) -> dict[str, Any]:
+        found: dict[str, Any]
+        found = self._train(ids, next_seed()) if training() else self._evaluate(ids)
+        return found
 
     def pooled(self, ids: Any) -> Any:
         """The mean of the heads, float32 (rows, hidden): what a pooling makes of its heads."""
@@ -95,3 +131,15 @@ class TrainableModel:
             return count
         found = _LAYER.match(layer)  # ALBERT's layers are one, without a number
         return count - 1 - int(found[1]) if found else 0
+
+
+def _seeded(encode: Callable[[Any], dict[str, Any]], ids: Any, seed: Any) -> dict[str, Any]:
+    with dropping(seed):
+        return encode(ids)
+
+
+def _wide(head: Any, width: Any) -> Any:
+    """Padded to so many tokens, if it has a row for each token."""
+    if head.shape.rank == 2:
+        return head
+    return tf.pad(head, [[0, 0], [0, width - tf.shape(head)[1]], [0, 0]])

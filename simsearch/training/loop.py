@@ -23,6 +23,7 @@ from simsearch.training.state import Position, State
 from simsearch.training.step import Step
 
 _SAVED_EVERY = 300.0  # seconds, beside each evaluation: what a kill may cost
+_PASSES, _PASS = 4, 16  # of texts of like length, at most so many, at least of so many texts
 _ROWS = 200  # of metrics.csv, about, beside those of evaluations
 
 # as tf.summary.scalar says it, which asks for TensorBoard to be installed
@@ -74,6 +75,11 @@ def plan(examples: int, settings: TrainSettings) -> Plan:
     return Plan(epoch, epoch * settings.epochs, settings.evaluate_every or epoch)
 
 
+def _passes(rows: int) -> int:
+    """Into how many parts a device's rows of a batch are worth being cut."""
+    return max(1, min(_PASSES, rows // _PASS))
+
+
 class Training:
     """A method, its data and a model, from the first step or from where it was interrupted.
 
@@ -109,6 +115,7 @@ class Training:
                 head=head,
                 dropout=settings.dropout,
                 bfloat16=settings.bfloat16,
+                passes=_passes(settings.batch_size // settings.accumulate // here.count),
             )
             self._optimizer = Optimizer(
                 self._model.variables,

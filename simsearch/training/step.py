@@ -42,7 +42,7 @@ class Step:
         if parts > 1:
             with devices.strategy.scope():
                 self._sums = [_accumulator(variable) for variable in model.variables]
-        self._functions: dict[bool, Any] = {}
+        self._function: Any = None
 
     def __call__(self, batches: Sequence[Arrays], seed: Sequence[int]) -> float:
         """Take one step on the parts of a batch; the loss, their mean.
@@ -53,59 +53,64 @@ class Step:
         losses = []
         for i, arrays in enumerate(batches):
             shared = {name: self._shared(array) for name, array in arrays.items()}
-            last = i == self._parts - 1
             part = tf.constant([seed[0], seed[1] * self._parts + i], tf.int32)
-            losses.append(float(self._function(shared, last)(shared, part)))
+            if self._function is None:
+                self._function = self._traced(shared)
+            losses.append(float(self._function(shared, part)))
+        if self._sums:
+            self._apply_sums()
         return float(np.mean(losses))
 
     def _shared(self, array: Any) -> Any:
         count = self._devices.count
         return tf.constant(array.reshape(count, len(array) // count, *array.shape[1:]))
 
-    def _function(self, batch: Mapping[str, Any], last: bool) -> Any:
-        if last not in self._functions:
-            any_size = {
-                name: tf.TensorSpec([self._devices.count, *[None] * (array.ndim - 1)], array.dtype)
-                for name, array in batch.items()
-            }
+    def _traced(self, batch: Mapping[str, Any]) -> Any:
+        """What computes on all devices the loss of a part that is like ``batch``, but for sizes."""
+        any_size = {
+            name: tf.TensorSpec([self._devices.count, *[None] * (array.ndim - 1)], array.dtype)
+            for name, array in batch.items()
+        }
 
-            def on_each(batch: Mapping[str, Any], seed: Any) -> Any:
-                losses = self._devices.strategy.run(self._on_one, (batch, seed, last))
-                return self._devices.strategy.reduce(_SUM, losses, axis=None)
+        def on_each(batch: Mapping[str, Any], seed: Any) -> Any:
+            losses = self._devices.strategy.run(self._on_one, (batch, seed))
+            return self._devices.strategy.reduce(_SUM, losses, axis=None)
 
-            signature = [any_size, tf.TensorSpec([2], tf.int32)]
-            self._functions[last] = tf.function(on_each, signature, autograph=False)
-        return self._functions[last]
+        return tf.function(on_each, [any_size, tf.TensorSpec([2], tf.int32)], autograph=False)
 
-    def _on_one(self, batch: Mapping[str, Any], seed: Any, last: bool) -> Any:
-        """What one device does for its rows: its share of the loss."""
-        context = tf.distribute.get_replica_context()
-        number = context.replica_id_in_sync_group
+    def _on_one(self, batch: Mapping[str, Any], seed: Any) -> Any:
+        """What one device does for its rows of a part: its share of the loss."""
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
         mine = {name: array[number] for name, array in batch.items()}
         own_seed = tf.random.experimental.stateless_fold_in(seed, number)
         with tf.GradientTape() as tape, dropout(own_seed):
             loss = self._method.loss(self._model, mine, self._replicas)
-        variables = self._model.variables
         gradients = tape.gradient(
-            loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            loss, self._model.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         # of an embedding table only the rows that were read; all of it is simpler, and exact
-        gradients = [tf.convert_to_tensor(g) / self._parts for g in gradients]
-        if self._parts > 1:
-            added = [s.assign_add(g) for s, g in zip(self._sums, gradients, strict=True)]
-            with tf.control_dependencies(added):
-                if not last:
-                    return tf.identity(loss)
-                gradients = [tf.identity(total) for total in self._sums]
-            with tf.control_dependencies(gradients):
-                cleared = [total.assign(tf.zeros_like(total)) for total in self._sums]
-            with tf.control_dependencies(cleared):
-                gradients = [tf.identity(gradient) for gradient in gradients]
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if not self._sums:
+            self._apply(gradients)
+        for total, gradient in zip(self._sums, gradients, strict=False):
+            total.assign_add(gradient / self._parts)
+        return loss
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def _apply_sums(self) -> None:
+        self._devices.strategy.run(self._apply_own_sums)
+
+    def _apply_own_sums(self) -> None:
+        self._apply([tf.identity(total) for total in self._sums])
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+
+    def _apply(self, gradients: Sequence[Any]) -> None:
+        """Change the variables by what all devices found."""
         if self._devices.count > 1:
-            gradients = context.all_reduce(_SUM, gradients)
+            gradients = tf.distribute.get_replica_context().all_reduce(_SUM, gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._clip)
         self._optimizer.apply(gradients)
-        return loss
 
 
 def _accumulator(variable: Any) -> Any:
