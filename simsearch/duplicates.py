@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.errors import SettingsError
+from simsearch.index.background import Rows
 from simsearch.records import Document
 from simsearch.search import live_rows
 from simsearch.store import StoredIndex
@@ -36,25 +37,28 @@ def near_duplicates(
     Two documents are in one cluster if their cosine is ``threshold`` or more, or if a chain of such
     pairs leads from one to the other (single linkage). Of documents in chunks any two chunks count,
     and ``score`` is that of the first chunks. Memory is a few numbers a row, and what
-    ``_ANSWERS_AT_ONCE`` bounds. ``progress`` gets the rows that were compared, and all. Raises
-    SettingsError for a threshold that is not above 0 and up to 1.
+    ``_ANSWERS_AT_ONCE`` bounds. ``progress`` and errors are those of ``close_pairs``.
     """
-    if not 0 < threshold <= 1:
-        raise SettingsError(f"the threshold is {threshold}; give a cosine above 0 and up to 1")
     with stored.reading():
         clusters = _Clusters(stored.chunks.count)
-        for left, right in _close_pairs(stored, threshold, progress):
+        for left, right, _ in close_pairs(stored, threshold, progress):
             clusters.join(stored.chunks.documents[left], stored.chunks.documents[right])
         for members in clusters.several():
             yield _duplicates(stored, members)
 
 
-def _close_pairs(
+def close_pairs(
     stored: StoredIndex,
     threshold: float,
-    progress: Callable[[int, int | None], None] | None,
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Pairs of live rows at the threshold or above, as two arrays of equal length."""
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Iterator[tuple[Rows, Rows, npt.NDArray[np.float64]]]:
+    """Pairs of live rows at the threshold or above: two arrays of rows, and their cosines.
+
+    A pair comes from both sides, each row with itself too. ``progress`` gets the rows that were
+    compared, and all. Raises SettingsError for a threshold that is not above 0 and up to 1.
+    """
+    if not 0 < threshold <= 1:
+        raise SettingsError(f"the threshold is {threshold}; give a cosine above 0 and up to 1")
     live = live_rows(stored)
     rows = np.arange(stored.rows) if live is None else live.rows
     index = stored.index
@@ -67,10 +71,10 @@ def _close_pairs(
             for part in (pending[i : i + step] for i in range(0, len(pending), step)):
                 answers = index.search(stored.vectors(part), neighbours, live)
                 for row, (found, scores) in zip(part.tolist(), answers, strict=True):
-                    close = found[scores >= threshold]
+                    close, near = found[scores >= threshold], scores[scores >= threshold]
                     if len(close) == len(found) < len(rows):  # there may be more
                         more.append(row)
-                    yield np.full(len(close), row), close
+                    yield np.full(len(close), row), close, near
             pending = np.array(more, np.int64)
             neighbours *= 8
         if progress is not None:

@@ -17,6 +17,7 @@ from simsearch.cli.change_commands import (
 )
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
 from simsearch.cli.index_commands import build, duplicates, info, query
+from simsearch.cli.mine_command import mine
 from simsearch.cli.model_commands import export_hf, models
 from simsearch.cli.train_command import predict, train
 
@@ -46,6 +47,7 @@ for command in (
     *_ENCODER,
     benchmark,
     train,
+    mine,
     predict,
     models,
     export_hf,

@@ -1,4 +1,4 @@
-"""Where the parts are put together: build an index, open one, encode files, benchmark poolings."""
+"""Where the parts are put together: build and open indexes, encode, benchmark, train."""
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
@@ -14,6 +14,7 @@ from simsearch.pipeline.measuring import (
     benchmark,
     read_tasks,
 )
+from simsearch.pipeline.mining import MineReport, mine_negatives, mine_paraphrases
 from simsearch.pipeline.opening import load_encoder, open_index
 from simsearch.pipeline.predicting import load_predictor, predict
 from simsearch.pipeline.progress import OnProgress
@@ -24,6 +25,7 @@ __all__ = [
     "AddReport",
     "BuildReport",
     "DeleteReport",
+    "MineReport",
     "OnProgress",
     "Sweep",
     "TrainReport",
@@ -39,6 +41,8 @@ __all__ = [
     "fit_whitening",
     "load_encoder",
     "load_predictor",
+    "mine_negatives",
+    "mine_paraphrases",
     "open_index",
     "optimize",
     "predict",
