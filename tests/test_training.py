@@ -36,6 +36,8 @@ from simsearch.cli.commands import cli
 from simsearch.config import EncoderSettings, TrainingMethod, TrainSettings
 from simsearch.errors import CheckpointError, SettingsError, SimsearchError, TaskError
 from simsearch.pipeline import train
+from simsearch.training import loop
+from simsearch.training.memory import check_memory
 from simsearch.training.method import Replicas
 from simsearch.training.optimization import Optimizer
 from simsearch.training.step import Step
@@ -114,6 +116,7 @@ class Squares:
     """A method whose loss is a mean over rows, so that parts of a batch add up to it."""
 
     examples = 64
+    ids = ("ids",)
 
     def batch(self, rows: np.ndarray, seed: object) -> dict[str, np.ndarray]:
         random = np.random.default_rng(rows.tolist())
@@ -374,6 +377,61 @@ class TestErrors:
         settings = FAST.model_copy(update={"learning_rate": 1e38})
         with pytest.raises(SettingsError, match=r"the loss of step \d+ is nan; try a smaller"):
             run("mlm", files, tiny_bert, tmp_path / "a", settings)
+
+
+class TestMemory:
+    """Of a batch of 16 texts with 2 to 7 letters, [CLS] and [SEP], in a model of three layers."""
+
+    @pytest.mark.parametrize("accumulate", [1, 4])
+    def test_what_a_step_needs(
+        self, files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: Any, accumulate: int
+    ) -> None:
+        settings = FAST.model_copy(update={"accumulate": accumulate, "epochs": 1})
+        lines = (files / "simcse.txt").read_text("utf-8").splitlines()
+        order = np.random.default_rng([0, 0]).permutation(64)[:16]
+        lengths = [len(lines[i].split()) + 2 for i in order]
+        largest = 0.0
+        for part in np.split(np.array(lengths), accumulate):
+            width, texts = part.max(), 2 * len(part)  # each text twice
+            # 12 wide, 20 in between, 3 heads
+            largest = max(largest, 4 * 3 * texts * width * (16 * 12 + 4.5 * 20 + 2 * 3 * width))
+        shapes = backbone_shapes(load_checkpoint(tiny_bert).architecture)
+        fixed = 4 * sum(map(np.prod, shapes.values())) * (5 if accumulate == 1 else 6)
+        monkeypatch.setattr(loop, "free_memory", lambda: int(fixed + largest))
+        run("simcse", files, tiny_bert, tmp_path / "fits", settings, judged=False)
+        monkeypatch.setattr(loop, "free_memory", lambda: int(fixed + largest) - 1)
+        with pytest.raises(
+            SettingsError, match=r"needs about 0\.0 GiB of memory, and 0\.0 GiB are"
+        ):
+            run("simcse", files, tiny_bert, tmp_path / "out", settings, judged=False)
+        assert not (tmp_path / "out" / "bert_config.json").exists()
+
+    @pytest.mark.parametrize(
+        ("free", "remedy"),
+        [
+            (3_000, "the model alone, with what its optimizer keeps, needs .* train a smaller one"),
+            (30_000, "give a smaller --batch-size and --max-length"),
+            (300_000, "with --accumulate 8 it would fit"),
+            (1_100_000, "with --accumulate 2 it would fit"),
+        ],
+    )
+    def test_what_to_do_about_it(self, tiny_bert: Path, free: int, remedy: str) -> None:
+        architecture = load_checkpoint(tiny_bert).architecture
+        # 64 texts of 8 tokens: 4 * 3 * 64 * 8 * (16 * 12 + 4.5 * 20 + 2 * 3 * 8) = 2027520
+        parts = [{"ids": np.ones((64, 8), np.int32)}]
+        settings = TrainSettings(batch_size=64)
+        with pytest.raises(SettingsError, match=remedy):
+            check_memory(free, architecture, 1000, Squares(), parts, 4, settings)
+
+    def test_a_device_that_runs_out_of_it(
+        self, files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        def full(*args: object) -> float:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+        monkeypatch.setattr(Step, "__call__", full)
+        with pytest.raises(SettingsError, match="step 1 does not fit in the memory of the device"):
+            run("cosent", files, tiny_bert, tmp_path / "out")
 
 
 class TestCommand:

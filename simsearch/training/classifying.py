@@ -25,6 +25,8 @@ class Classify:
     As Devlin et al. (2019), arXiv:1810.04805, section 4.1, with any pooling in place of [CLS].
     """
 
+    ids = ("ids",)
+
     def __init__(
         self, examples: Sequence[LabelledText], classes: Sequence[str], tokens: Tokens
     ) -> None:

@@ -28,6 +28,8 @@ class Label:
     as Lample et al. (2016), arXiv:1603.01360, section 2.2.
     """
 
+    ids = ("ids",)
+
     def __init__(self, texts: Sequence[TaggedText], names: Sequence[str], tokens: Tokens) -> None:
         number = {name: i for i, name in enumerate(names)}
         self._units = [text.units for text in texts]

@@ -17,6 +17,8 @@ from simsearch.bert.trainable import TrainableModel
 from simsearch.checkpoint import Checkpoint
 from simsearch.config import TrainSettings
 from simsearch.errors import SettingsError
+from simsearch.limits import free_memory
+from simsearch.training.memory import check_memory
 from simsearch.training.method import Arrays, Dev, Method, Rows
 from simsearch.training.optimization import Optimizer
 from simsearch.training.state import Position, State
@@ -106,6 +108,12 @@ class Training:
         self._method, self._dev, self._settings = method, dev, settings
         self.plan = plan(method.examples, settings)
         here = devices()
+        passes = _passes(settings.batch_size // settings.accumulate // here.count)
+        free = free_memory() if here.kind == "CPU" else None
+        if free is not None:
+            numbers = sum(values.size for values in (*variables.values(), *(head or {}).values()))
+            first = list(self._batches(0))
+            check_memory(free, checkpoint.architecture, numbers, method, first, passes, settings)
         with here.strategy.scope():
             self._model = TrainableModel(
                 checkpoint,
@@ -115,7 +123,7 @@ class Training:
                 head=head,
                 dropout=settings.dropout,
                 bfloat16=settings.bfloat16,
-                passes=_passes(settings.batch_size // settings.accumulate // here.count),
+                passes=passes,
             )
             self._optimizer = Optimizer(
                 self._model.variables,
@@ -148,9 +156,7 @@ class Training:
         saved = time.monotonic()
         while position.step < self.plan.total and not self._stops(position):
             # No state is saved on Ctrl-C: nobody knows whether the step at hand took place.
-            loss = self._step(
-                list(self._batches(position.step)), (self._settings.seed, position.step)
-            )
+            loss = self._stepped(position.step)
             position = replace(position, step=position.step + 1, losses=[*position.losses, loss])
             if not np.isfinite(loss):
                 raise SettingsError(
@@ -167,6 +173,15 @@ class Training:
                 self._state.save(position)
                 saved = time.monotonic()
         return self._outcome(position)
+
+    def _stepped(self, step: int) -> float:
+        try:
+            return self._step(list(self._batches(step)), (self._settings.seed, step))
+        except tf.errors.ResourceExhaustedError:
+            raise SettingsError(
+                f"step {step + 1} does not fit in the memory of the device; give a smaller "
+                "--batch-size or --max-length, or a greater --accumulate"
+            ) from None
 
     def _stops(self, position: Position) -> bool:
         patience = self._settings.patience

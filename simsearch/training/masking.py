@@ -34,6 +34,8 @@ class MaskedLanguageModel:
     words 80 % are replaced by [MASK] and 10 % by random tokens.
     """
 
+    ids = ("ids",)
+
     def __init__(self, texts: Sequence[str], tokens: Tokens, share: float) -> None:
         self._texts, self._tokens, self._share = texts, tokens, share
         self.examples = len(texts)

@@ -33,6 +33,10 @@ class Method(Protocol):
 
     examples: int
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The arrays of ``batch`` that go through the model, each as often as it does."""
+
     def batch(self, rows: Rows, seed: Sequence[int]) -> Arrays:
         """The arrays of these rows of data, each (rows, ...).
 

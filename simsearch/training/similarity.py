@@ -19,6 +19,8 @@ from simsearch.training.tokens import Ids, Tokens
 class Cosent:
     """Implements ``Method``: pairs with a score, to be ordered by their cosines as by scores."""
 
+    ids = ("first", "second")
+
     def __init__(self, pairs: Sequence[SentencePair], tokens: Tokens, temperature: float) -> None:
         self._pairs, self._tokens, self._temperature = pairs, tokens, temperature
         self.examples = len(pairs)
@@ -43,6 +45,8 @@ class Cosent:
 
 class Contrastive:
     """Implements ``Method``: texts that belong together, apart from all others of the batch."""
+
+    ids = ("anchors", "positives", "negatives")
 
     def __init__(self, examples: Sequence[Example], tokens: Tokens, temperature: float) -> None:
         self._examples, self._tokens, self._temperature = examples, tokens, temperature
@@ -105,6 +109,8 @@ class Simcse:
     Gao, Yao and Chen (2021), arXiv:2104.08821, section 3.
     """
 
+    ids = ("ids", "ids")
+
     def __init__(self, texts: Sequence[str], tokens: Tokens, temperature: float) -> None:
         self._texts, self._tokens, self._temperature = texts, tokens, temperature
         self.examples = len(texts)
@@ -126,6 +132,8 @@ class Distill:
     ``teachers`` are unit vectors, float32 (texts, dim), which may be mapped. Where a student's are
     as long, they shall be the same; else their cosines shall be.
     """
+
+    ids = ("ids",)
 
     def __init__(
         self, texts: Sequence[str], teachers: Vectors, tokens: Tokens, temperature: float

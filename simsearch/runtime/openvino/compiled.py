@@ -14,8 +14,8 @@ from simsearch.calibration import Calibration, Ranges
 from simsearch.checkpoint import Checkpoint
 from simsearch.checkpoint.architecture import Architecture
 from simsearch.config import Precision
-from simsearch.cores import cpu_quota
 from simsearch.encoder import Vectors
+from simsearch.limits import cpu_quota
 from simsearch.runtime import Ids
 from simsearch.runtime.openvino.backend import ov
 from simsearch.runtime.openvino.graphs import (

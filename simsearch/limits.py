@@ -1,4 +1,4 @@
-"""How much of the CPU a container leaves to this process; affinity is known to every engine."""
+"""What the system leaves to this process: cores and memory; affinity is known to every engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+_MEMORY = Path("/proc/meminfo")
 
 
 def cpu_quota(root: Path = _ROOT, own: Path = _OWN) -> int | None:
@@ -19,9 +20,23 @@ def cpu_quota(root: Path = _ROOT, own: Path = _OWN) -> int | None:
     return max(1, math.ceil(min(limits))) if limits else None
 
 
+def free_memory(root: Path = _ROOT, own: Path = _OWN, memory: Path = _MEMORY) -> int | None:
+    """Bytes that this process can still have; ``None`` where the system does not say (Linux does).
+
+    The least of what is free or can be freed on the machine (``MemAvailable``) and of what each of
+    its control groups leaves, version 2 (``memory.max``) or 1 (``memory.limit_in_bytes``).
+    """
+    free = [left for folder in _groups(root, own) if (left := _left(folder)) is not None]
+    for line in _read(memory).splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            free.append(int(value.split()[0]) * 1024)
+    return max(0, min(free)) if free else None
+
+
 def _groups(root: Path, own: Path) -> list[Path]:
     """Folders of the process's groups: in a container they are mostly the root itself."""
-    folders = [root, root / "cpu", root / "cpu,cpuacct"]
+    folders = [root, root / "cpu", root / "cpu,cpuacct", root / "memory"]
     for line in _read(own).splitlines():
         _, controllers, path = line.split(":", 2)
         base = root / controllers if controllers else root
@@ -40,6 +55,20 @@ def _limit(folder: Path) -> float | None:
     except (ValueError, ZeroDivisionError):  # "max", or there is no such file
         return None
     return limit if limit > 0 else None  # version 1 says -1 for none
+
+
+def _left(folder: Path) -> int | None:
+    """Bytes; cached files that nobody has used lately are as good as free."""
+    limit, used, cached = (_read(folder / f"memory.{name}") for name in ("max", "current", "stat"))
+    name = "inactive_file"
+    if not limit:
+        limit, used = (_read(folder / f"memory.{n}_in_bytes") for n in ("limit", "usage"))
+        name = "total_inactive_file"
+    pages = dict(line.split(" ", 1) for line in cached.splitlines())
+    try:
+        return int(limit) - int(used) + int(pages.get(name, 0))
+    except ValueError:  # "max", or there is no such file
+        return None
 
 
 def _read(file: Path) -> str:
