@@ -92,7 +92,8 @@ def main() -> int:
         ]
         pairs.write_text("\n".join(lines) + "\n", "utf-8")
         SentenceEncoder.load("zhen-mini").export_hf(folder / "zhen-mini")
-        models = {"zhen-mini": folder / "zhen-mini", Path(minilm).name: Path(minilm)}
+        second = "all-MiniLM-L6-v2" if arguments.model_dir is None else arguments.model_dir.name
+        models = {"zhen-mini": folder / "zhen-mini", second: Path(minilm)}
         rows, versions = [], {}
         for model, path in models.items():
             for precision in ("float32", "bfloat16"):
@@ -111,7 +112,7 @@ def main() -> int:
         mine, theirs = statistics.median(ours), statistics.median(peers)
         ratios = [b / a for a, b in zip(ours, peers, strict=True)]
         print(
-            f"{model:<12}{precision:<10}{mine * 1000:6.0f} ms   peer {theirs * 1000:6.0f} ms   "
+            f"{model:<18}{precision:<10}{mine * 1000:6.0f} ms   peer {theirs * 1000:6.0f} ms   "
             f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
         )
     return 0
