@@ -169,7 +169,8 @@ def _print_evaluation(row: Mapping[str, float]) -> None:
         for name, value in row.items()
         if name == "loss" or name.startswith("dev_")
     )
-    click.echo(f"step {row['step']:,}: {measured}", err=True)
+    if measured:  # before the first step nothing is, without a dev file
+        click.echo(f"step {row['step']:,}: {measured}", err=True)
 
 
 @click.command()
