@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from simsearch.duplicates import close_pairs
 from simsearch.errors import SettingsError
-from simsearch.records import Example, SentencePair
+from simsearch.records import Example, Hit, SentencePair
 from simsearch.search import Searcher
 from simsearch.store import StoredIndex
 
@@ -32,10 +32,10 @@ def hard_negatives(
 
     Wrong is a document whose cosine with the anchor is below ``margin`` times the positive's: what
     comes nearer is too often an answer that nobody marked as one. (Moreira et al. 2024,
-    arXiv:2407.15831, section 4, "TopK-PercPos", who found 0.95 best.) Neither the anchor itself nor
-    any text that the examples have as a positive of it is wrong. An example has fewer where the
-    index has no more. Raises SettingsError for a count below 1 or a margin that is not above 0 and
-    up to 1.
+    arXiv:2407.15831, "TopK-PercPos", at 95 %.) Neither the anchor itself nor any text that the
+    examples have as a positive of it is wrong. Of a document in chunks it is the best chunk. An
+    example has fewer where the index has no more. Raises SettingsError for a count below 1 or a
+    margin that is not above 0 and up to 1.
     """
     if count < 1:
         raise SettingsError(f"the number of negatives is {count}; give 1 or more")
@@ -53,9 +53,8 @@ def hard_negatives(
         while lacking:
             answers = searcher.search([part[i].anchor for i in lacking], depth)
             for i, hits in zip(lacking, answers, strict=True):
-                wrong = (one_line(hit.text) for hit in hits if hit.score < ceilings[i])
-                texts = dict.fromkeys(text for text in wrong if text not in belongs[part[i].anchor])
-                found[i] = list(texts)[:count]
+                wrong = [hit for hit in hits if hit.score < ceilings[i]]
+                found[i] = _different(wrong, belongs[part[i].anchor])[:count]
             if depth >= total:
                 break
             lacking = [i for i in lacking if len(found[i]) < count]
@@ -64,6 +63,16 @@ def hard_negatives(
             yield replace(example, negatives=tuple(found[i]))
         if progress is not None:
             progress(start + len(part), len(examples))
+
+
+def _different(hits: Sequence[Hit], belongs: Set[str]) -> list[str]:
+    """The texts of these hits, of each document its best chunk, that are not of ``belongs``."""
+    texts = {}
+    for hit in hits:
+        chunk = one_line(hit.text if hit.span is None else hit.text[slice(*hit.span)])
+        if not {chunk, one_line(hit.text)} & belongs:
+            texts[chunk] = None
+    return list(texts)
 
 
 def _cosines(searcher: Searcher, examples: Sequence[Example]) -> npt.NDArray[np.float64]:

@@ -66,6 +66,13 @@ class TestHardNegatives:
         (found,) = mined(tmp_path, [Example("aa", "a")], 2, 0.95)
         assert found.negatives == ("b", "c")
 
+    def test_of_a_document_in_chunks_the_best_one_is_wrong(self, tmp_path: Path) -> None:
+        rows = [row("1", "aaab"), row("2", "bbac"), row("3", "cccc")]
+        build(tmp_path, rows, plan_of(ENCODER, chunk=(2, 0)))
+        # "aa" is of the positive's document, "ac" has 0.707, below what "aaab" has: 0.949
+        (found,) = mined(tmp_path, [Example("a", "aaab")], 1, 0.95)
+        assert found.negatives == ("ac",)
+
     @pytest.mark.parametrize(("count", "margin"), [(0, 0.9), (1, 0.0), (1, 1.5)])
     def test_settings_that_make_no_sense(self, index: Path, count: int, margin: float) -> None:
         with pytest.raises(SettingsError, match=f"is {count if count < 1 else margin}; give"):
