@@ -67,7 +67,7 @@ def hard_negatives(
 
 def _different(hits: Sequence[Hit], belongs: Set[str]) -> list[str]:
     """The texts of these hits, of each document its best chunk, that are not of ``belongs``."""
-    texts = {}
+    texts: dict[str, None] = {}
     for hit in hits:
         chunk = one_line(hit.text if hit.span is None else hit.text[slice(*hit.span)])
         if not {chunk, one_line(hit.text)} & belongs:
