@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from training_runs import (
 import simsearch
 from simsearch import bert
 from simsearch.bert.backend import tf
+from simsearch.bert.dropout import dropout
 from simsearch.bert.trainable import TrainableModel
 from simsearch.checkpoint import load_checkpoint
 from simsearch.checkpoint.variables import backbone_shapes
@@ -176,6 +178,22 @@ class TestPasses:
         for name, a, b in zip(model.values(), *gradients, strict=True):
             assert np.abs(a - b).max() < 1e-5, name
         assert max(np.abs(a).max() for a in gradients[0]) > 1e-3
+
+
+def test_the_gradients_of_training_are_those_of_the_plain_layers(tiny_bert: Path) -> None:
+    """Training has its own form of products and normalizations, and the latter's own gradient."""
+    model = modelled(tiny_bert, ("mean@3",), 1)
+    ids = tf.constant(Squares().batch(np.arange(8), ())["ids"])
+    found = []
+    for block in (contextlib.nullcontext(), dropout(tf.constant([0, 0]))):
+        with tf.GradientTape() as tape, block:
+            loss = Squares().loss(model, {"ids": ids}, Replicas(1))
+        gradients = tape.gradient(loss, model.variables)
+        found.append([float(loss), *(tf.convert_to_tensor(g).numpy() for g in gradients)])
+    plain, trained = found
+    assert trained[0] == pytest.approx(plain[0], rel=1e-6)
+    for name, a, b in zip(model.values(), plain[1:], trained[1:], strict=True):
+        assert np.abs(a - b).max() < 1e-5 * max(1, np.abs(a).max()), name
 
 
 class TestSteps:

@@ -12,7 +12,7 @@ TensorFlow computes gradients too, for which one large matrix is better than one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsearch.bert.backend import (
@@ -33,9 +33,38 @@ class FusedNormalization(LayerNormalization):  # type: ignore[misc]
 
     def call(self, inputs: Any) -> Any:
         """float32 (batch, tokens, hidden) to the same."""
+        if training():
+            return _normalized(self.epsilon)(inputs, self.gamma, self.beta)
         centred = inputs - tf.reduce_mean(inputs, [-1], keepdims=True)
         variance = tf.reduce_mean(centred * centred, [-1], keepdims=True)
         return centred / tf.sqrt(variance + self.epsilon) * self.gamma + self.beta
+
+
+def _normalized(epsilon: float) -> Callable[[Any, Any, Any], Any]:
+    """The same with a gradient in half the passes over memory that a derived one takes.
+
+    With n for the normalized input and s for its standard deviation, d(loss)/d(input) is
+    (d - mean(d) - n * mean(d * n)) / s, where d is d(loss)/d(n).
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def normalized(inputs: Any, gamma: Any, beta: Any) -> Any:
+        centred = inputs - tf.reduce_mean(inputs, [-1], keepdims=True)
+        scale = tf.math.rsqrt(tf.reduce_mean(centred * centred, [-1], keepdims=True) + epsilon)
+        n = centred * scale
+
+        def gradients(upstream: Any) -> tuple[Any, Any, Any]:
+            d = upstream * gamma
+            mean, slope = (tf.reduce_mean(x, [-1], keepdims=True) for x in (d, d * n))
+            # a product with ones adds up the rows sooner than a sum does
+            rows = [tf.reshape(x, [-1, n.shape[-1]]) for x in (upstream * n, upstream)]
+            ones = tf.ones([1, tf.shape(rows[0])[0]], n.dtype)
+            of_gamma, of_beta = (tf.matmul(ones, x)[0] for x in rows)
+            return scale * (d - mean - n * slope), of_gamma, of_beta
+
+        return n * gamma + beta, gradients
+
+    return normalized
 
 
 class FusedAttention(MultiHeadAttention):  # type: ignore[misc]
