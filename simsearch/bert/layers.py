@@ -64,7 +64,8 @@ def _normalized(epsilon: float) -> Callable[[Any, Any, Any], Any]:
 
         return n * gamma + beta, gradients
 
-    return normalized
+    found: Callable[[Any, Any, Any], Any] = normalized
+    return found
 
 
 class FusedAttention(MultiHeadAttention):  # type: ignore[misc]

@@ -165,7 +165,7 @@ def train(
 
 def _print_evaluation(row: Mapping[str, float]) -> None:
     measured = ", ".join(
-        f"{name.removeprefix('dev_')} {value:.4f}"
+        f"{name.replace('_', ' ')} {value:.4f}"
         for name, value in row.items()
         if name == "loss" or name.startswith("dev_")
     )
