@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction import DictVectorizer
@@ -87,12 +88,18 @@ def _classes(
 def _entities(
     predictor: Predictor, train: Sequence[TaggedText], test: Sequence[TaggedText]
 ) -> Iterator[tuple[str, float]]:
-    features = DictVectorizer()
-    rows = features.fit_transform([row for text in train for row in _around(text.units)])
+    features = DictVectorizer(sort=False)
+
+    def matrix(rows: Any) -> Any:
+        rows.indices, rows.indptr = (x.astype(np.int32) for x in (rows.indices, rows.indptr))
+        return rows  # LIBLINEAR takes no other
+
+    rows = matrix(features.fit_transform([row for text in train for row in _around(text.units)]))
     classifier = LinearSVC().fit(rows, [tag for text in train for tag in text.tags])
     wanted = [text.tags for text in test]
     given = [
-        classifier.predict(features.transform(list(_around(text.units)))).tolist() for text in test
+        classifier.predict(matrix(features.transform(list(_around(text.units))))).tolist()
+        for text in test
     ]
     yield "linear SVM, five units around and pairs of them", span_f1(wanted, given)
     right = there = found = 0

@@ -121,7 +121,7 @@ class TestOptimizer:
         kernel = tf.Variable([1.0, -2.0], name="layer/kernel")
         bias = tf.Variable([1.0, -2.0], name="layer/bias")
         optimizer = Optimizer(
-            [kernel, bias], [0, 0], rate=0.05, warmup=0, total=2, decay=1, weight_decay=0.1
+            [kernel, bias], [1, 1], rate=0.05, warmup=0, total=2, weight_decay=0.1
         )
         for gradient in gradients:
             optimizer.apply([floats(gradient), floats(gradient)])
@@ -131,7 +131,7 @@ class TestOptimizer:
     def test_lower_layers_learn_at_a_fraction(self) -> None:
         variables = [tf.Variable([1.0], name=f"{i}/bias") for i in range(3)]
         optimizer = Optimizer(
-            variables, [0, 2, 1], rate=0.1, warmup=0, total=10, decay=0.5, weight_decay=0
+            variables, [1, 0.25, 0.5], rate=0.1, warmup=0, total=10, weight_decay=0
         )
         optimizer.apply([floats([3.0])] * 3)
         moved = [1 - float(variable[0]) for variable in variables]

@@ -37,11 +37,12 @@ from simsearch.checkpoint.variables import backbone_shapes
 from simsearch.cli.commands import cli
 from simsearch.config import EncoderSettings, TrainingMethod, TrainSettings
 from simsearch.errors import CheckpointError, SettingsError, SimsearchError, TaskError
+from simsearch.heads import BIAS, KERNEL, TRANSITIONS
 from simsearch.pipeline import train
 from simsearch.training import loop
 from simsearch.training.memory import check_memory
 from simsearch.training.method import Replicas
-from simsearch.training.optimization import Optimizer
+from simsearch.training.optimization import Optimizer, shares_of
 from simsearch.training.step import Step
 
 ROOT = Path(__file__).parent
@@ -139,7 +140,7 @@ def stepped(tiny_bert: Path, batches: list[dict[str, np.ndarray]]) -> tuple[floa
     """The loss, and what two steps on these parts make of the model, without dropout."""
     model = modelled(tiny_bert, ("mean@3",), 1)
     optimizer = Optimizer(
-        model.variables, model.depths, rate=1e-3, warmup=0, total=9, decay=1, weight_decay=0
+        model.variables, shares_of(model, 1), rate=1e-3, warmup=0, total=9, weight_decay=0
     )
     step = Step(model, Squares(), optimizer, bert.devices(), parts=len(batches), clip=1.0)
     loss = step(batches, (0, 0))
@@ -194,6 +195,19 @@ def test_the_gradients_of_training_are_those_of_the_plain_layers(tiny_bert: Path
     assert trained[0] == pytest.approx(plain[0], rel=1e-6)
     for name, a, b in zip(model.values(), plain[1:], trained[1:], strict=True):
         assert np.abs(a - b).max() < 1e-5 * max(1, np.abs(a).max()), name
+
+
+def test_what_each_variable_learns_at(tiny_bert: Path) -> None:
+    checkpoint = load_checkpoint(tiny_bert)
+    variables = bert.read_variables(checkpoint, backbone_shapes(checkpoint.architecture))
+    head = {name: np.zeros(2, np.float32) for name in (KERNEL, BIAS, TRANSITIONS)}
+    model = TrainableModel(checkpoint, variables, ("cls@3",), head=head)
+    shares = dict(zip(model.values(), shares_of(model, 0.5), strict=True))
+    assert shares["bert/embeddings/word_embeddings"] == 0.125
+    assert shares["bert/encoder/layer_0/output/dense/kernel"] == 0.25
+    assert shares["bert/encoder/layer_2/output/dense/kernel"] == 1
+    assert [shares[name] for name in head] == [10, 10, 100]
+    assert len(shares) == len(model.variables)
 
 
 class TestSteps:

@@ -63,7 +63,6 @@ class TrainableModel:
             name: tf.Variable(value, name=name) for name, value in (head or {}).items()
         }
         self.variables += self.head.values()
-        self.depths += [0] * len(self.head)
 
     def heads(self, ids: Any) -> list[Any]:
         """The heads of ids (rows, tokens), 0 being padding; float32.

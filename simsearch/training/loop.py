@@ -20,7 +20,7 @@ from simsearch.errors import SettingsError
 from simsearch.limits import free_memory
 from simsearch.training.memory import check_memory
 from simsearch.training.method import Arrays, Dev, Method, Rows
-from simsearch.training.optimization import Optimizer
+from simsearch.training.optimization import Optimizer, shares_of
 from simsearch.training.state import Position, State
 from simsearch.training.step import Step
 
@@ -127,11 +127,10 @@ class Training:
             )
             self._optimizer = Optimizer(
                 self._model.variables,
-                self._model.depths,
+                shares_of(self._model, settings.layer_decay),
                 rate=settings.learning_rate,
                 warmup=round(settings.warmup * self.plan.total),
                 total=self.plan.total,
-                decay=settings.layer_decay,
                 weight_decay=settings.weight_decay,
             )
         self._step = Step(

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from simsearch.bert.backend import tf
+from simsearch.bert.trainable import TrainableModel
+from simsearch.heads import BIAS, KERNEL, TRANSITIONS
 
+# What is trained from nothing on top of an encoder learns faster than the encoder: a linear layer
+# ten times, and the transitions of a random field a hundred times, as they are few and their
+# gradients small (Su 2020, kexue.fm/archives/7196). Without, texts would be labelled by their
+# units alone for as long as an encoder takes to tune.
+HEAD_SHARES = {KERNEL: 10.0, BIAS: 10.0, TRANSITIONS: 100.0}
 # biases and the scales of normalizations are not drawn to 0
 _UNDECAYED = ("bias", "beta", "gamma")
 
@@ -30,32 +37,39 @@ class WarmUpThenDecay(tf.keras.optimizers.schedules.LearningRateSchedule):  # ty
         return self.rate * tf.minimum(1.0, tf.minimum(rising, falling))
 
 
-class Optimizer:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), one for each depth of ``variables``.
+def shares_of(model: TrainableModel, decay: float) -> list[float]:
+    """For each of a model's variables its share of the learning rate.
 
-    A variable with ``depth`` layers above it learns at ``decay ** depth`` of the rate (Howard and
-    Ruder 2018, arXiv:1801.06146, section 3.1, "discriminative fine-tuning").
+    One with n layers above it has ``decay ** n`` (Howard and Ruder 2018, arXiv:1801.06146, section
+    3.1, "discriminative fine-tuning"), one of a head what ``HEAD_SHARES`` says.
+    """
+    return [decay**depth for depth in model.depths] + [HEAD_SHARES[name] for name in model.head]
+
+
+class Optimizer:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), one for each of the ``shares``.
+
+    A variable learns at its share of the rate: see ``shares_of``.
     """
 
     def __init__(
         self,
         variables: Sequence[Any],
-        depths: Sequence[int],
+        shares: Sequence[float],
         *,
         rate: float,
         warmup: int,
         total: int,
-        decay: float,
         weight_decay: float,
     ) -> None:
         self.schedule = WarmUpThenDecay(rate, warmup, total)
-        places: dict[int, list[int]] = defaultdict(list)
-        for place, depth in enumerate(depths):
-            places[depth if decay != 1 else 0].append(place)
+        places: dict[float, list[int]] = defaultdict(list)
+        for place, share in enumerate(shares):
+            places[share].append(place)
         self._groups = []
-        for depth, mine in sorted(places.items()):
+        for share, mine in sorted(places.items(), reverse=True):
             adam = tf.keras.optimizers.AdamW(
-                WarmUpThenDecay(rate * decay**depth, warmup, total),
+                WarmUpThenDecay(rate * share, warmup, total),
                 weight_decay=weight_decay,
                 epsilon=1e-6,  # BERT's
                 jit_compile=False,
