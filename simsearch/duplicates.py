@@ -71,10 +71,11 @@ def close_pairs(
             for part in (pending[i : i + step] for i in range(0, len(pending), step)):
                 answers = index.search(stored.vectors(part), neighbours, live)
                 for row, (found, scores) in zip(part.tolist(), answers, strict=True):
-                    close, near = found[scores >= threshold], scores[scores >= threshold]
+                    near = scores >= threshold
+                    close = found[near]
                     if len(close) == len(found) < len(rows):  # there may be more
                         more.append(row)
-                    yield np.full(len(close), row), close, near
+                    yield np.full(len(close), row), close, scores[near]
             pending = np.array(more, np.int64)
             neighbours *= 8
         if progress is not None:
