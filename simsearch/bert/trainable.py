@@ -18,6 +18,7 @@ from simsearch.checkpoint import Checkpoint
 
 _IDS = tf.TensorSpec([None, None], tf.int32)
 _SEED = tf.TensorSpec([2], tf.int32)
+_WIDTH = 4  # tokens: passes are as wide as a multiple of it
 _LAYER = re.compile(r"Transformer-(\d+)-")
 
 
@@ -76,7 +77,9 @@ class TrainableModel:
         order = tf.argsort(lengths, stable=True)
         parts: list[dict[str, Any]] = []
         for rows in self._split(order):
-            width = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
+            longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
+            # of few different widths, as steps are compiled for each
+            width = tf.minimum(-(-longest // _WIDTH) * _WIDTH, tf.shape(ids)[1])
             parts.append(self._pass(tf.gather(ids, rows)[:, :width]))
         places, width = tf.argsort(order), tf.shape(ids)[1]
         return [
