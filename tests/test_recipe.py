@@ -1,0 +1,149 @@
+"""What the default model's recipe computes, by hand or beside another implementation."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "recipes" / "default-model"))
+
+import student
+import targets
+import vocabulary
+from everyday import Everyday
+from sources import word_order_triples
+
+ROOT = Path(__file__).parent.parent
+RNG = np.random.default_rng(5)
+
+
+class TestEveryday:
+    def test_every_frame_can_be_filled_in_both_languages(self) -> None:
+        grammar = Everyday()  # which refuses a frame that names what isn't there
+        for topic, frames in grammar.frames.items():
+            for number, halves in enumerate(frames):
+                assert any(half.strip() for half in halves), (topic, number)
+        for language in ("zh", "en"):
+            texts = itertools.islice(grammar.sentences(language, random.Random(1)), 500)
+            assert not any("{" in text or "|" in text for text in texts)
+
+    def test_a_seed_says_which_sentences(self) -> None:
+        first, again, other = (
+            list(itertools.islice(Everyday().sentences("zh", random.Random(seed)), 20))
+            for seed in (1, 1, 2)
+        )
+        assert first == again != other
+
+    def test_slots_of_one_lexicon_differ_and_names_agree(self, tmp_path: Path) -> None:
+        path = tmp_path / "grammar.yaml"
+        path.write_text(
+            "lexicons:\n  person: [张三|Zhang San, 李四|Li Si]\n"
+            "  deed: [{zh: 打, en: hit, s: hits}]\n"
+            'frames:\n  t: ["{a:person}{deed}{b:person}|{b:person} {deed.s} {a:person}"]\n',
+            "utf-8",
+        )
+        texts = set(itertools.islice(Everyday(path).sentences("en", random.Random(0)), 50))
+        assert texts == {"Zhang San hits Li Si", "Li Si hits Zhang San"}
+
+    @pytest.mark.parametrize(("frame", "what"), [("{thing}|", "thing"), ("|{deed.ing}", "ing")])
+    def test_a_frame_that_names_what_is_not_there(
+        self, tmp_path: Path, frame: str, what: str
+    ) -> None:
+        path = tmp_path / "grammar.yaml"
+        path.write_text(f'lexicons: {{deed: [打|hit]}}\nframes: {{t: ["{frame}"]}}\n', "utf-8")
+        with pytest.raises(ValueError, match=what):
+            Everyday(path)
+
+
+class TestTargets:
+    def test_the_language_and_a_share_of_the_mean_are_gone(self) -> None:
+        vectors = RNG.standard_normal((400, 6)).astype(np.float32)
+        chinese = np.arange(400) < 150
+        vectors[chinese] += np.float32([3, 0, 0, 0, 0, 0])
+        transform = targets.Transform(vectors, chinese, shrink=1.0, whitening=0.0)
+        found = transform(vectors)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+        # what told the languages apart: a step of 3 in one direction
+        gap = found[chinese].mean(0) - found[~chinese].mean(0)
+        assert np.linalg.norm(gap) < 0.1
+
+    def test_whitening_makes_a_sphere(self) -> None:
+        vectors = (RNG.standard_normal((5000, 4)) * [3, 1, 1, 0.5]).astype(np.float32)
+        chinese = RNG.random(5000) < 0.5
+        transform = targets.Transform(vectors, chinese, shrink=0.0, whitening=1.0)
+        spread = (vectors @ transform._matrix).std(0)
+        np.testing.assert_allclose(spread, 1, atol=0.03)
+
+    def test_told_apart_by_hand(self) -> None:
+        sentence, paraphrase, swap = np.float64([[1, 0.1, 0], [1, 0, 0.5], [1, -0.1, 0]])
+        found = targets.told_apart([(0, 1, 2)], np.stack([sentence, paraphrase, swap]), 5.0)
+        wanted = {0: [1, 0.5, 0], 2: [1, -0.5, 0], 1: [1, 0.45, 0.25]}
+        for row, vector in wanted.items():
+            np.testing.assert_allclose(found[row], vector / np.linalg.norm(vector), atol=1e-12)
+
+    def test_the_triples_are_of_the_train_half(self) -> None:
+        texts = {text for triple in itertools.islice(word_order_triples(), 300) for text in triple}
+        table = (ROOT / "simsearch" / "evaluation" / "word_order_test.tsv").read_text("utf-8")
+        tested = {text for line in table.splitlines() for text in line.split("\t")}
+        assert len(texts) > 800
+        assert not texts & tested
+
+
+def tensors(neurons: int = 8, hidden: int = 4) -> student.Tensors:
+    shapes = {"intermediate.dense": (neurons, hidden), "output.dense": (hidden, neurons)}
+    found: student.Tensors = {}
+    for name, shape in shapes.items():
+        found[f"encoder.layer.0.{name}.weight"] = RNG.standard_normal(shape).astype(np.float32)
+        found[f"encoder.layer.0.{name}.bias"] = RNG.standard_normal(shape[0]).astype(np.float32)
+    return found
+
+
+def outputs(layer: student.Tensors, activations: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    weights = layer["encoder.layer.0.output.dense.weight"]
+    return activations[:, kept] @ weights.T + layer["encoder.layer.0.output.dense.bias"]
+
+
+class TestPruning:
+    def test_neurons_that_say_nothing_of_their_own_are_not_missed(self) -> None:
+        layer = tensors()
+        activations = RNG.standard_normal((500, 8)).astype(np.float32)
+        activations[:, 2] = 0.7  # always the same: the bias takes it
+        activations[:, 5] = 1e-3 * activations[:, 1]  # nearly another's
+        before = outputs(layer, activations, np.arange(8))
+        kept = student.prune(layer, 0, activations, 6)
+        assert kept.tolist() == [0, 1, 3, 4, 6, 7]
+        assert layer["encoder.layer.0.intermediate.dense.weight"].shape == (6, 4)
+        np.testing.assert_allclose(outputs(layer, activations, kept), before, atol=5e-3)
+
+    def test_what_is_left_takes_over_what_is_gone(self) -> None:
+        layer = tensors()
+        activations = RNG.standard_normal((500, 8)).astype(np.float32)
+        activations[:, 3] = 0.4 * activations[:, 0] + 0.1 * activations[:, 3]
+        before = outputs(layer, activations, np.arange(8))
+        old = layer["encoder.layer.0.output.dense.weight"].copy()
+        kept = student.prune(layer, 0, activations, 7)
+        merely_cut = activations[:, kept] @ old[:, kept].T
+        after = outputs(layer, activations, kept)
+        errors = [
+            np.square(x - x.mean(0) - before + before.mean(0)).sum() for x in (merely_cut, after)
+        ]
+        assert errors[1] < errors[0]
+
+
+class TestVocabulary:
+    def test_characters_by_frequency_and_pieces_of_words(self) -> None:
+        texts = ["今天天气很好，hello helping helper!"] * 30 + ["Zürich 2024 привет"] * 30
+        pieces = vocabulary.vocabulary(texts, {"天": 9, "今天": 5, "龘": 1}, 3, 40)
+        assert pieces[:5] == list(vocabulary.SPECIAL)
+        assert len(pieces) == len(set(pieces))
+        chinese = [piece for piece in pieces if "\u4e00" <= piece <= "\u9fff"]
+        assert chinese[0] == "天"
+        assert len(chinese) == 3
+        assert {"a", "##z", "，", "!", "п", "##п", "7", "##42", "2024", "hel"} <= set(pieces)
+        assert not any(piece.isascii() and piece != piece.lower() for piece in pieces[5:])
