@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from simsearch.config import Precision, RuntimeName
 from simsearch.encoder import Prompt, Vectors
 from simsearch.pooling import token_head
 from simsearch.runtime import Ids, Runtime, observed_ranges, open_runtime
-from simsearch.tokenizer import TokenBatch, Tokenizer
+from simsearch.tokenizer import TextPair, TokenBatch, Tokenizer
 from simsearch.weights import WeightHashes
 
 Progress = Callable[[int], None]
+_Text = TypeVar("_Text", str, TextPair)
 
 _STATIC = "static_mean"
 _OBSERVED_TOKENS = 2048  # of a batch
@@ -80,12 +82,23 @@ class Backbone:
         Equal texts are computed once. ``prompt`` says which of the model's prompts, if it has them,
         is put before each text; ``progress`` is called with the number of texts just done.
         """
+        return self._pooled(texts, lambda block: self.tokenized(block, prompt), heads, progress)
+
+    def pooled_pairs(self, pairs: Sequence[TextPair], heads: Sequence[str]) -> Pooled:
+        """Heads of two texts that are read together, in the order of ``pairs``; at least one."""
+        return self._pooled(pairs, self.tokenizer.encode_pairs, heads)
+
+    def _pooled(
+        self,
+        texts: Sequence[_Text],
+        tokenize: Callable[[Sequence[_Text]], TokenBatch],
+        heads: Sequence[str],
+        progress: Progress | None = None,
+    ) -> Pooled:
         distinct, place = _distinct(texts)
         times = np.bincount(place)
         runtimes = self._runtimes(tuple(heads))
-        made: Iterable[Batch] = batches(
-            distinct, lambda block: self.tokenized(block, prompt), runtimes[0][0].rows
-        )
+        made: Iterable[Batch] = batches(distinct, tokenize, runtimes[0][0].rows)
         if len(runtimes) > 1:
             made = list(made)
         rows_of: dict[str, Vectors] = {}
@@ -182,8 +195,8 @@ class Backbone:
         return vectors
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+def _distinct(texts: Sequence[_Text]) -> tuple[list[_Text], npt.NDArray[np.int64]]:
     """Each text once, and for all of them its number there."""
-    number: dict[str, int] = {}
+    number: dict[_Text, int] = {}
     place = [number.setdefault(text, len(number)) for text in texts]
     return list(number), np.array(place, np.int64)

@@ -10,11 +10,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.tokenizer import TokenBatch
+from simsearch.tokenizer import TextPair, TokenBatch
 
 # Texts that are tokenized at a time: some dozens of batches, so that little is lost at their ends.
 _BLOCK = 2048
 _Item = TypeVar("_Item")
+_Text = TypeVar("_Text", str, TextPair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,17 @@ class Batch:
 
 
 def batches(
-    texts: Sequence[str],
-    tokenize: Callable[[Sequence[str]], TokenBatch],
+    texts: Sequence[_Text],
+    tokenize: Callable[[Sequence[_Text]], TokenBatch],
     rows: Callable[[int], int],
 ) -> Iterator[Batch]:
     """All texts in batches, about the longest first, so that next to nothing is padding.
 
-    ``rows`` says how many texts of so many tokens make a batch. Texts are ordered by characters,
-    then within blocks by tokens, so that a thread can tokenize a block while another is run.
+    They are strings, or pairs of strings. ``rows`` says how many texts of so many tokens make a
+    batch. Texts are ordered by characters, then within blocks by tokens, so that a thread can
+    tokenize a block while another is run.
     """
-    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    order = sorted(range(len(texts)), key=lambda i: -_characters(texts[i]))
     blocks = [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
     tokenized = ((block, tokenize([texts[i] for i in block])) for block in blocks)
     left: list[_Tokenized] = []
@@ -63,6 +65,10 @@ def padded(ids: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
     for row, tokens in zip(batch, ids, strict=True):
         row[: len(tokens)] = tokens
     return batch
+
+
+def _characters(text: str | TextPair) -> int:
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 
 class _Tokenized(NamedTuple):

@@ -37,7 +37,9 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 OnError = Literal["stop", "skip"]
 Duplicates = Literal["keep", "collapse", "refuse"]
 """What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""
-TrainingMethod = Literal["mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label"]
+TrainingMethod = Literal[
+    "mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label", "rerank"
+]
 TRAINING_METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
 """How an encoder can be trained."""
 ColumnType = Literal["string", "integer", "number", "boolean", "list"]

@@ -1,4 +1,4 @@
-"""What stands on an encoder to predict: classes of texts, or tags of their units."""
+"""What stands on an encoder to predict: classes of texts, tags of their units, or of pairs one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from simsearch.errors import CheckpointError
 from simsearch.saving.folder import write_json, write_tensors
 
 Array = npt.NDArray[np.float32]
-HeadKind = Literal["classes", "tags"]
+HeadKind = Literal["classes", "tags", "pairs"]
 KERNEL, BIAS, TRANSITIONS = "head/kernel", "head/bias", "head/transitions"
 _NAMES, _VALUES = "head.json", "head.safetensors"
 
@@ -26,8 +26,9 @@ _NAMES, _VALUES = "head.json", "head.safetensors"
 class Head:
     """A linear layer: ``values`` has its kernel (hidden, names) and bias (names,), float32.
 
-    ``names`` are the classes or the tags. Tags also have transitions (names, names), the score of
-    the second after the first, and ``characters`` says that each unit is a character.
+    ``names`` are the classes or the tags; of "pairs" there is one, whose score is the log odds
+    that two texts mean the same. Tags also have transitions (names, names), the score of the
+    second after the first, and ``characters`` says that each unit is a character.
     """
 
     kind: HeadKind
@@ -56,7 +57,7 @@ class Head:
         except FileNotFoundError:
             raise CheckpointError(
                 f"{folder}: predicts nothing; train a model that does with `simsearch train "
-                "classify` or `label`"
+                "classify`, `label` or `rerank`"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise CheckpointError(f"{folder / _NAMES}: cannot be read ({error})") from None
@@ -64,7 +65,7 @@ class Head:
         wanted = {BIAS: (count,), KERNEL: (*shapes.get(KERNEL, ())[:1], count)}
         if head.kind == "tags":
             wanted[TRANSITIONS] = (count, count)
-        if head.kind not in ("classes", "tags") or shapes != wanted:
+        if head.kind not in get_args(HeadKind) or shapes != wanted:
             raise CheckpointError(
                 f"{folder / _VALUES}: holds {shapes}, which is no layer for {count} names; copy "
                 "the folder anew"

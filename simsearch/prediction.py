@@ -1,4 +1,4 @@
-"""Predict with a model that was trained to: classes of texts, or entities in them."""
+"""Predict with a model that was trained to: classes of texts, entities, or which mean the same."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from simsearch.heads import BIAS, KERNEL, TRANSITIONS, Head
 from simsearch.records import Span
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.tagging import best_path, spans_of
+from simsearch.tokenizer import TextPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Entity:
 
 
 class Predictor:
-    """A checkpoint that ``train`` made by "classify" or "label"; ``kind`` says which.
+    """A checkpoint that ``train`` made by "classify", "label" or "rerank"; ``kind`` says which.
 
     Runs where an encoder runs; nothing of TensorFlow is needed.
     """
@@ -73,6 +74,19 @@ class Predictor:
         """The entities in each text, in order; none beyond what the model can read."""
         self._require("tags")
         return [self._entities(text) for text in texts]
+
+    def same_meaning(self, pairs: Sequence[TextPair]) -> npt.NDArray[np.float64]:
+        """The probability that two texts mean the same, for each pair; float64 (pairs,).
+
+        It doesn't depend on which of the two comes first.
+        """
+        self._require("pairs")
+        if not pairs:
+            return np.empty(0)
+        turned = [(second, first) for first, second in pairs]
+        scores = self._scores(self._encoder.pooled_pairs([*pairs, *turned])).astype(np.float64)
+        odds = scores[:, 0].reshape(2, -1).mean(axis=0)
+        return np.asarray(1 / (1 + np.exp(-odds)))
 
     def _entities(self, text: str) -> list[Entity]:
         spans = self._units(text)

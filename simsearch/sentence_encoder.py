@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simsearch.backbone import Backbone, Progress
+from simsearch.backbone import Backbone, Pooled, Progress
 from simsearch.calibration import LEAST_COSINE, Calibration
 from simsearch.checkpoint import Checkpoint, load_checkpoint
 from simsearch.config import Family, Precision, RuntimeName
@@ -22,6 +22,7 @@ from simsearch.pooling import Pooling, resolve_pooling
 from simsearch.records import Span
 from simsearch.saving import save_google, save_huggingface
 from simsearch.sources import DEFAULT_MODEL
+from simsearch.tokenizer import TextPair
 from simsearch.weights import weight_hashes
 from simsearch.whitening import Whitening, fit_whitening
 
@@ -167,7 +168,13 @@ class SentenceEncoder:
 
         There is at least one text.
         """
-        pooled = self.backbone.pooled(texts, self.pooling.heads, prompt, progress)
+        return self._one(self.backbone.pooled(texts, self.pooling.heads, prompt, progress))
+
+    def pooled_pairs(self, pairs: Sequence[TextPair]) -> Vectors:
+        """The same of two texts that the model reads as one, (len(pairs), hidden)."""
+        return self._one(self.backbone.pooled_pairs(pairs, self.pooling.heads))
+
+    def _one(self, pooled: Pooled) -> Vectors:
         self.truncated += pooled.truncated
         if len(pooled.heads) == 1:
             return pooled.heads[0]

@@ -29,6 +29,8 @@ from simsearch.records import Span
 
 LONGEST_WORD = 200
 """Characters; bert4keras' word_maxlen. Google's and Hugging Face's own is 100 in places."""
+TextPair = tuple[str, str]
+"""Two texts that a model reads together."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -104,6 +106,27 @@ class Tokenizer:
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Ids of each text; a longer text keeps its first ``max_length - frame`` pieces."""
         return self._framed(self._pieces_of(texts))
+
+    def encode_pairs(self, pairs: Sequence[TextPair]) -> TokenBatch:
+        """Ids of two texts as one, [SEP] between them; of two that don't fit the longer is cut."""
+        room = self.max_length - self.frame - len(self._after)
+        if room < 2:
+            raise SettingsError(f"max_length {self.max_length} leaves no room for two texts")
+        firsts, seconds = (self._pieces_of([pair[side] for pair in pairs]) for side in (0, 1))
+        ids, cut = [], []
+        for first, second in zip(firsts, seconds, strict=True):
+            kept = min(len(second), max(room // 2, room - len(first)))
+            ids.append(
+                [
+                    *self._before,
+                    *first[: room - kept],
+                    *self._after,
+                    *second[:kept],
+                    *self._after,
+                ]
+            )
+            cut.append(len(first) + len(second) > room)
+        return TokenBatch(ids, cut)
 
     def encode_masked(self, text: str) -> TokenBatch:
         """As ``encode`` for one text in which every literal "[MASK]" is the mask token."""

@@ -31,6 +31,7 @@ from simsearch.cli.commands import cli
 from simsearch.config import TrainingMethod
 from simsearch.errors import CheckpointError, SettingsError
 from simsearch.evaluation.files import read_tagged
+from simsearch.evaluation.metrics import auc
 from simsearch.heads import Head
 from simsearch.pipeline import TrainReport
 from simsearch.tagging import spans_of
@@ -50,6 +51,7 @@ LEARNING = {
     "distill": {"epochs": 40, "learning_rate": 3e-3, "dropout": 0.0, "temperature": 0.5},
     "classify": {"epochs": 30, "learning_rate": 3e-3, "dropout": 0.0},
     "label": {"epochs": 40, "learning_rate": 3e-3, "dropout": 0.0},
+    "rerank": {"epochs": 40, "learning_rate": 3e-3, "dropout": 0.0},
 }
 Learned = Callable[[TrainingMethod], tuple[Path, TrainReport]]
 
@@ -97,7 +99,7 @@ class TestEachMethod:
         assert recipe["result"]["best"] == report.best
         assert recipe["settings"]["epochs"] == LEARNING[method]["epochs"]
         assert len(recipe["data"][0]) == 64
-        assert (out / "head.json").exists() == (method in ("classify", "label"))
+        assert (out / "head.json").exists() == (method in ("classify", "label", "rerank"))
         assert {path.name for path in (out / "training").iterdir()} == {
             *("lock", "metrics.csv", "recipe.json", "tensorboard"),
         }
@@ -236,6 +238,32 @@ class TestPrediction:
         plain = CliRunner().invoke(cli, ["predict", str(out), text])
         expected = f"{text[:start]}[{text[start:stop]}]{span.name}{text[stop:]}"
         assert plain.stdout == f"{expected}\n"
+
+    def test_pairs(self, files: Path, learned: Learned) -> None:
+        out, report = learned("rerank")
+        rows = data_of("rerank", files).read_text("utf-8").splitlines()
+        labels, *sides = zip(*(row.split("\t") for row in rows), strict=True)
+        pairs = list(zip(*sides, strict=True))
+        predictor = simsearch.Predictor.load(out, precision="float32")
+        assert (predictor.kind, predictor.names) == ("pairs", ("same meaning",))
+        found = predictor.same_meaning(pairs)
+        turned = predictor.same_meaning([pair[::-1] for pair in pairs])
+        np.testing.assert_allclose(found, turned, atol=1e-6)
+        assert ((found > 0) & (found < 1)).all()
+        # training judged by one order of the two, and this by both
+        reached = auc(np.array(labels, float), found)
+        assert report.best is not None
+        assert reached > 0.9 * report.best > 0.8
+        assert len(predictor.same_meaning([])) == 0
+        line = "\t".join(pairs[0])
+        result = CliRunner().invoke(cli, ["predict", str(out), "--json"], input=line + "\n")
+        shown = json.loads(result.stdout)
+        assert shown["same_meaning"] == pytest.approx(found[0], abs=1e-3)
+        plain = CliRunner().invoke(cli, ["predict", str(out), line])
+        assert plain.stdout.split()[:3] == [f"{found[0]:.1%}", "same", "meaning"]
+        for wrong in ("a", "a\tb\tc"):
+            with pytest.raises(SettingsError, match="expected them with one tab between"):
+                simsearch.pipeline.predict(predictor, [wrong])
 
     def test_a_model_that_predicts_nothing(self, tiny_bert: Path) -> None:
         with pytest.raises(CheckpointError, match="predicts nothing; train a model that does"):

@@ -16,7 +16,12 @@ from simsearch.pipeline import TrainReport, train
 
 LETTERS = [piece for piece in PIECES if len(piece) == 1 and piece.isalpha()]
 METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
-ALIKE = ("mlm", "classify", "label")  # whose dev data are the like of what they are trained on
+ALIKE = (
+    "mlm",
+    "classify",
+    "label",
+    "rerank",
+)  # whose dev data are the like of what they are trained on
 FAST = TrainSettings(epochs=3, batch_size=16, learning_rate=1e-3, dropout=0.1)
 Weights = dict[str, np.ndarray]
 
@@ -60,6 +65,8 @@ def write_files(folder: Path) -> Path:
 
 
 def data_of(method: TrainingMethod, files: Path) -> Path:
+    if method == "rerank":
+        return files / "cosent.tsv"
     endings = {"cosent": "tsv", "contrastive": "tsv", "classify": "csv"}
     return files / f"{method}.{endings.get(method, 'txt')}"
 

@@ -60,8 +60,21 @@ class Everyday:
             if len(ended) > 2:
                 yield ("" if language == "zh" else " ").join(ended)
 
+    def contrasts(self, rng: random.Random) -> Iterator[tuple[str, str]]:
+        """Two fillings of one frame, without end, in Chinese or English."""
+        frames = [frame for frames in self.frames.values() for frame in frames]
+        while True:
+            language = rng.choice(("zh", "en"))
+            template = rng.choice(frames)[language == "en"].strip()
+            first, second = (self._filled(template, language, rng) for _ in range(2))
+            if first != second:
+                yield first, second
+
     def _sentence(self, topic: str, language: str, rng: random.Random) -> str:
         template = rng.choice(self.frames[topic])[language == "en"].strip()
+        return self._filled(template, language, rng)
+
+    def _filled(self, template: str, language: str, rng: random.Random) -> str:
         filled: dict[tuple[str, str], Entry] = {}
 
         def fill(slot: re.Match[str]) -> str:

@@ -64,13 +64,15 @@ def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
 
 
 def print_prediction(text: str, found: Mapping[str, Any]) -> None:
-    """A text, and its most probable class or its entities."""
-    if "label" in found:
+    """A text, and its most probable class or its entities, or whether its halves mean the same."""
+    if "entities" not in found:
+        label = found.get("label", "same meaning")
+        probability = found.get("probability", found.get("same_meaning"))
         console = Console(highlight=False, soft_wrap=True)
         console.print(
             Text.assemble(
-                (f"{found['probability']:6.1%}  ", "dim"),
-                (printable(found["label"]), "bold"),
+                (f"{probability:6.1%}  ", "dim"),
+                (printable(label), "bold"),
                 f"  {printable(text)}",
             )
         )

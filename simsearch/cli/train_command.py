@@ -23,7 +23,7 @@ from simsearch.cli.options import (
     unicode_text,
 )
 
-_METHODS = ("mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label")
+_METHODS = ("mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label", "rerank")
 _above_0 = click.FloatRange(0, min_open=True)
 _share = click.FloatRange(0, 1, max_open=True)
 _training_options = (
@@ -114,6 +114,7 @@ def train(
     distill      texts alone, and the vectors that another model has for them
     classify     a table with the columns text and label, for `simsearch predict`
     label        a character or word and its tag a line, an empty line after each text; for the same
+    rerank       pairs with 1 for the same meaning, 0 for another, for `--reranker`
     mlm          texts alone, to make the model know their words before the others
 
     --dev has pairs with a score; for mlm, classify and label, more of what they are trained on.
@@ -182,7 +183,8 @@ def _print_evaluation(row: Mapping[str, float]) -> None:
 def predict(model: str, text: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say the class of each TEXT (or of each line of stdin), or the entities in it.
 
-    MODEL is what `simsearch train classify` or `label` made.
+    MODEL is what `simsearch train classify` or `label` made; or `rerank`, whose texts are two, with
+    a tab between: how probable it is that they mean the same.
 
     \b
     simsearch predict intents "Where is my card?"

@@ -64,13 +64,14 @@ def train(
 ) -> TrainReport:
     """Train the encoder that ``encoder`` describes, and write it to ``out`` as a checkpoint.
 
-    ``data`` are pairs with scores for "cosent", examples for "contrastive" (see ``read_examples``;
-    with ``least_score`` pairs with scores, of which those that have it belong together), corpus
-    files for "simcse", "distill" and "mlm", tables with a column "label" or "category" for
-    "classify", and a unit and its tag a line for "label" (see ``read_tagged``). ``teacher`` is the
-    model whose vectors "distill" imitates, or an ``.npy`` file with a row for each text. ``dev``
-    has what "mlm", "classify" and "label" are trained on, and for the others pairs with scores; the
-    best step by it is kept. ``from_scratch`` begins with random weights.
+    ``data`` are pairs with scores for "cosent" and, from 0 to 1, for "rerank"; examples for
+    "contrastive" (see ``read_examples``; with ``least_score`` pairs with scores, of which those
+    that have it belong together); corpus files for "simcse", "distill" and "mlm"; tables with a
+    column "label" or "category" for "classify", and a unit and its tag a line for "label" (see
+    ``read_tagged``). ``teacher`` is the model whose vectors "distill" imitates, or an ``.npy`` file
+    with a row for each text. ``dev`` has what "mlm", "classify", "label" and "rerank" are trained
+    on, and for the others pairs with scores; the best step by it is kept. ``from_scratch`` begins
+    with random weights.
 
     ``progress`` is called after each step, ``evaluated`` after each evaluation.
 
@@ -163,7 +164,7 @@ def _reader(
     method: TrainingMethod, corpus: CorpusSettings, least_score: float | None
 ) -> Callable[[str | Path], Sequence[Any]]:
     """What reads a file of training data."""
-    if method == "cosent":
+    if method in ("cosent", "rerank"):
         return read_pairs
     if method == "label":
         return read_tagged

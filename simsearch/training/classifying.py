@@ -74,7 +74,9 @@ class ClassesDev:
             self._scores = tf.function(
                 lambda ids: class_scores(model, ids), [any_ids], autograph=False
             )
-        scores = computed(self._scores, self._texts, self._tokens, "document")
+        scores = computed(
+            self._scores, self._texts, lambda block: self._tokens.encode(block, "document")
+        )
         predicted = [self._classes[i] for i in scores.argmax(axis=1)]
         right = np.mean([a == b for a, b in zip(predicted, self._labels, strict=True)])
         everything = np.ones((1, len(predicted)))

