@@ -40,6 +40,8 @@ Duplicates = Literal["keep", "collapse", "refuse"]
 TrainingMethod = Literal[
     "mlm", "simcse", "contrastive", "cosent", "distill", "classify", "label", "rerank"
 ]
+Rerank = Literal["order"]
+RERANKINGS: tuple[Rerank, ...] = get_args(Rerank)
 TRAINING_METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
 """How an encoder can be trained."""
 ColumnType = Literal["string", "integer", "number", "boolean", "list"]
@@ -135,6 +137,8 @@ class QuerySettings(_Section):
     k: int = pydantic.Field(default=10, ge=1)
     threshold: float | None = pydantic.Field(default=None, ge=-1, le=1)
     mode: Mode = "dense"
+    rerank: Rerank | None = None
+    reranker: str | None = None
 
 
 class BenchmarkSettings(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,14 @@ class Predictor:
         Raises CheckpointError for a model that predicts nothing.
         """
         return cls(SentenceEncoder.load(name_or_path, **options))
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The tokens of each text that are no punctuation."""
+        tokenizer = self._encoder.backbone.tokenizer
+        return [
+            [token for token in tokenizer.tokens(ids) if not _is_punctuation(token)]
+            for ids in tokenizer.unframed(texts)
+        ]
 
     def classes(self, texts: Sequence[str]) -> list[list[ClassProbability]]:
         """All classes of each text, the most probable first."""
@@ -116,3 +125,7 @@ class Predictor:
     def _require(self, kind: str) -> None:
         if self.kind != kind:
             raise SettingsError(f"this model predicts {self.kind}, not {kind}")
+
+
+def _is_punctuation(token: str) -> bool:
+    return all(unicodedata.category(c)[0] in "PSZ" for c in token.removeprefix("##"))

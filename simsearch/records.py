@@ -30,6 +30,9 @@ class Hit:
     In an index built with ``chunk`` the score is that of the document's best chunk, which is
     ``text[span[0]:span[1]]``; in another, or by words alone, ``span`` is ``None``. ``truncated``
     says that the document was longer than the encoder takes: its end was not compared.
+
+    Reranked by word order, ``same_words`` says whether the hit has the words of the query, and then
+    ``order_score`` how probable it is that it means the same, 0 to 1; else both are ``None``.
     """
 
     rank: int
@@ -40,6 +43,8 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     span: Span | None = None
     truncated: bool = False
+    same_words: bool | None = None
+    order_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

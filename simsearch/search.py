@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.config import MODES, Mode
+from simsearch.config import MODES, RERANKINGS, Mode, Rerank
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
 from simsearch.filters import Filter, parse_filter
@@ -20,6 +20,7 @@ from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.allowed import Allowed
 from simsearch.index.background import Rows, percentile
 from simsearch.records import Hit
+from simsearch.reranking import CANDIDATES, OrderReranker
 from simsearch.store import StoredIndex, check_encoder
 
 Found = tuple[Rows, npt.NDArray[np.float64]]
@@ -37,11 +38,13 @@ class Searcher:
     """Answers queries from a stored index, with the encoder that the index was built with.
 
     Raises EncoderMismatchError for another encoder. Closing it closes the index. ``encoder`` is the
-    encoder.
+    encoder, ``reranker`` what looks at hits again that have a query's words.
     """
 
-    def __init__(self, encoder: Encoder, stored: StoredIndex) -> None:
-        self.encoder = encoder
+    def __init__(
+        self, encoder: Encoder, stored: StoredIndex, reranker: OrderReranker | None = None
+    ) -> None:
+        self.encoder, self.reranker = encoder, reranker
         self._stored = stored
         self._attach()
 
@@ -69,9 +72,10 @@ class Searcher:
         threshold: float | None = None,
         filter: Mapping[str, Any] | None = None,
         mode: Mode = "dense",
+        rerank: Rerank | None = None,
     ) -> list[Hit]:
-        """The answer to one text: ``search([text], k, threshold, filter, mode)[0]``."""
-        return self.search([text], k, threshold, filter, mode)[0]
+        """The answer to one text: ``search([text], k, threshold, filter, mode, rerank)[0]``."""
+        return self.search([text], k, threshold, filter, mode, rerank)[0]
 
     def search(
         self,
@@ -80,24 +84,29 @@ class Searcher:
         threshold: float | None = None,
         filter: Mapping[str, Any] | None = None,
         mode: Mode = "dense",
+        rerank: Rerank | None = None,
     ) -> list[list[Hit]]:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
         The ``mode`` says what the score is: the cosine of the vectors ("dense"), BM25 over words
         ("lexical", see ``store.bm25``), or the reciprocal rank fusion of the best by either
         ("hybrid", see ``fusion``). By words, documents that share none with the text aren't found.
+        With ``rerank`` "order" the best (``reranking.CANDIDATES``, or ``k``) are looked at again,
+        and those with the text's words but another meaning are put down: see ``OrderReranker``.
 
         A document that was cut into chunks counts by the best of them (of equal ones the first).
         Only documents whose metadata the ``filter`` matches (see ``simsearch.filters``): if there
         are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where cosines are
         below ``threshold``; none for an empty text. What any process has committed to the index
         before is found. Raises SettingsError for a ``k`` that is no positive integer, for a
-        ``threshold`` that is no number or with another mode than "dense", for a filter or mode that
-        is none, and if ``texts`` is a single string.
+        ``threshold`` that is no number or with another mode than "dense", for a filter, mode or
+        ``rerank`` that is none, and if ``texts`` is a single string.
         """
         if isinstance(texts, str):
             raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
         _check_settings(k, threshold, mode)
+        reranker = self._reranker(rerank)
+        depth = k if reranker is None else max(k, CANDIDATES)
         wanted = None if filter is None else parse_filter(filter)
         asked = [i for i, text in enumerate(texts) if text.strip()]
         answers: list[list[Hit]] = [[] for _ in texts]
@@ -105,10 +114,25 @@ class Searcher:
             some = [texts[i] for i in asked]
             vectors = None if mode == "lexical" else self.encoder.encode(some, prompt="query")
             with self._reading():
-                found = self._found(some, vectors, k, self._allowed(wanted), mode)
+                found = self._found(some, vectors, depth, self._allowed(wanted), mode)
                 for i, ranked in zip(asked, found, strict=True):
-                    answers[i] = self._hits(ranked, k, threshold, mode)
+                    answers[i] = self._hits(ranked, depth, threshold, mode)
+        if reranker is not None:
+            for i in asked:
+                answers[i] = reranker.rerank(texts[i], answers[i])[:k]
         return answers
+
+    def _reranker(self, rerank: Rerank | None) -> OrderReranker | None:
+        if rerank is None:
+            return None
+        if rerank not in RERANKINGS:
+            raise SettingsError(f"rerank is {rerank!r}; give one of {', '.join(RERANKINGS)}")
+        if self.reranker is None:
+            raise SettingsError(
+                "rerank needs a model that compares two texts, such as `simsearch train rerank` "
+                "makes; name it with --reranker, or as `reranker` of open_index"
+            )
+        return self.reranker
 
     def _found(
         self,

@@ -160,6 +160,10 @@ class Tokenizer:
         """How many tokens each text has with nothing cut, the frame included."""
         return [len(ids) + self.frame for ids in self._pieces_of(texts)]
 
+    def unframed(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text alone, with nothing before, after or cut."""
+        return self._pieces_of(texts)
+
     def spans(self, texts: Sequence[str], tokens: int, overlap: int) -> list[list[Span]]:
         """Where to cut each text into chunks of at most ``tokens`` tokens, the frame not counted.
 

@@ -153,6 +153,12 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
     type=click.Choice(["dense", "lexical", "hybrid"]),
     help="By vectors, by words (BM25), or by both.  [default: dense]",
 )
+@click.option(
+    "--rerank",
+    type=click.Choice(["order"]),
+    help="Look again at hits that have the query's words: do they say the same?",
+)
+@click.option("--reranker", metavar="M", help="For that: what `simsearch train rerank` made.")
 @model_option
 @pooling_option
 @encoder_options
@@ -180,10 +186,14 @@ def query(
     wanted = settings.query
     given = encoder_overrides(options)
     with loading(options["model"]):
-        searcher = pipeline.open_index(index, overrides=given)
+        searcher = pipeline.open_index(
+            index, overrides=given, reranker=wanted.reranker if wanted.rerank else None
+        )
     with searcher:
         for texts in [list(text)] if text else line_batches(stdin_lines()):
-            answers = searcher.search(texts, wanted.k, wanted.threshold, filter, wanted.mode)
+            answers = searcher.search(
+                texts, wanted.k, wanted.threshold, filter, wanted.mode, wanted.rerank
+            )
             for asked, hits in zip(texts, answers, strict=True):
                 if as_json:
                     print_json(hits_as_json(asked, hits))

@@ -278,7 +278,7 @@ def settings_from(options: dict[str, Any], default_precision: str | None = None)
             },
             "corpus": given("text_column", "id_column", "types", "on_error", "duplicates", "chunk"),
             "index": given("kind", "recall_target", "memory_budget", "latency_target"),
-            "query": given("k", "threshold", "mode"),
+            "query": given("k", "threshold", "mode", "rerank", "reranker"),
             "train": given(*TRAIN_SETTINGS) if "epochs" in options else {},
         },
     )

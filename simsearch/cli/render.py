@@ -44,7 +44,7 @@ def _escaped(character: str) -> str:
 
 
 def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
-    """The JSON object of a query; ``span`` and ``truncated`` only where a hit has them."""
+    """The JSON object of a query; ``span`` and what follows only where a hit has it."""
     return {
         "query": query,
         "hits": [
@@ -57,6 +57,8 @@ def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
                 "metadata": dict(hit.metadata),
                 **({} if hit.span is None else {"span": list(hit.span)}),
                 **({"truncated": True} if hit.truncated else {}),
+                **({} if hit.same_words is None else {"same_words": hit.same_words}),
+                **({} if hit.order_score is None else {"order_score": hit.order_score}),
             }
             for hit in hits
         ],
@@ -106,6 +108,8 @@ def print_hits(query: str, hits: Sequence[Hit]) -> None:
         text = Text(printable(_shown(hit)))
         if hit.truncated:
             text.append(" (its end was not compared)", "dim")
+        if hit.order_score is not None and hit.order_score < 0.5:
+            text.append(" (the same words, another meaning)", "yellow")
         rows.add_row(str(hit.rank), f"{hit.score:.3f}", share, text, Text(printable(hit.id)))
     console.print(rows)
     console.print()

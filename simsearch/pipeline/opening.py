@@ -8,6 +8,8 @@ from typing import Any
 
 from simsearch.config import EncoderSettings, encoder_settings
 from simsearch.errors import CheckpointError, SettingsError
+from simsearch.prediction import Predictor
+from simsearch.reranking import OrderReranker
 from simsearch.search import Searcher
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import StoredIndex
@@ -38,18 +40,21 @@ def open_index(
     *,
     encoder: SentenceEncoder | None = None,
     overrides: Mapping[str, Any] | None = None,
+    reranker: str | Path | None = None,
 ) -> Searcher:
     """Open a finished index for queries, with the encoder that it was built with.
 
     ``overrides`` are encoder settings to use instead of the stored ones (a checkpoint that has
-    moved, another runtime). Raises the StoreErrors of the folder, and EncoderMismatchError if the
-    encoder is not the one of the index.
+    moved, another runtime). ``reranker`` is what `simsearch train rerank` made, for searches with
+    ``rerank``. Raises the StoreErrors of the folder, and EncoderMismatchError if the
+    encoder is not the one of the index, CheckpointError for a model that cannot be had.
     """
     stored = StoredIndex.open(Path(folder))
     try:
         if encoder is None:
             encoder = index_encoder(stored.folder, stored.settings, overrides or {})
-        return Searcher(encoder, stored)
+        again = None if reranker is None else OrderReranker(Predictor.load(reranker))
+        return Searcher(encoder, stored, again)
     except BaseException:
         stored.close()
         raise

@@ -1,0 +1,79 @@
+"""A second look at hits that have the words of the query, whether they also say the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import numpy.typing as npt
+
+from simsearch.records import Hit
+from simsearch.tokenizer import TextPair
+
+CANDIDATES: Final = 50
+"""How many of the best hits are looked at, or ``k`` where that is more."""
+SAME_WORDS: Final = 0.7
+"""From which share of common words on two texts count as of the same words."""
+_DEMOTION = 0.5  # what a hit loses of its score that has the words and not the meaning
+
+
+class Comparer(Protocol):
+    """Reads two texts together."""
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The tokens of each text that are no punctuation."""
+
+    def same_meaning(self, pairs: Sequence[TextPair]) -> npt.NDArray[Any]:
+        """The probability that two texts mean the same, (pairs,)."""
+
+
+def shared_words(first: Sequence[str], second: Sequence[str]) -> float:
+    """The share of tokens that two texts have in common, order aside, 0 to 1.
+
+    It is the Jaccard index of their multisets (Ružička 1958): the smaller count of each token over
+    the greater. Two without a token have all in common.
+    """
+    a, b = Counter(first), Counter(second)
+    return (a & b).total() / max(1, (a | b).total()) if a or b else 1.0
+
+
+class OrderReranker:
+    """Puts hits down that say something else with the query's words: 狗咬人 for 人咬狗.
+
+    Vectors of texts with the same words are nearly the same, whatever the order of the words. The
+    ``comparer`` (a ``Predictor`` that `simsearch train rerank` made) reads such a hit together with
+    the query.
+    """
+
+    def __init__(self, comparer: Comparer) -> None:
+        self._comparer = comparer
+
+    def rerank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The hits in their new order, with ``same_words`` and ``order_score``.
+
+        Their scores stay; those of the same words are ordered as if they had lost half of it times
+        one less the probability that they mean the same. Of a document in chunks its best chunk is
+        looked at. The order of the others, and of equal ones, stays as it is.
+        """
+        texts = [hit.text if hit.span is None else hit.text[slice(*hit.span)] for hit in hits]
+        asked, *words = self._comparer.words([query, *texts])
+        same = [shared_words(asked, own) >= SAME_WORDS for own in words]
+        pairs = [(query, text) for text, is_same in zip(texts, same, strict=True) if is_same]
+        probabilities = iter(self._comparer.same_meaning(pairs).tolist())
+        judged = [
+            replace(hit, same_words=is_same, order_score=next(probabilities) if is_same else None)
+            for hit, is_same in zip(hits, same, strict=True)
+        ]
+        ordered = sorted(judged, key=_demoted, reverse=True)
+        return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, start=1)]
+
+
+def demoted(score: float, order_score: float | None) -> float:
+    """What a hit of this score is ordered by."""
+    return score if order_score is None else score - abs(score) * _DEMOTION * (1 - order_score)
+
+
+def _demoted(hit: Hit) -> float:
+    return demoted(hit.score, hit.order_score)

@@ -1,0 +1,149 @@
+"""Hits with the query's words are looked at again, by a comparer whose verdicts are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from test_changes import row
+from test_store import ENCODER, build
+
+from simsearch.cli.commands import cli
+from simsearch.cli.render import hits_as_json, print_hits
+from simsearch.errors import SettingsError
+from simsearch.records import Hit
+from simsearch.reranking import OrderReranker, demoted, shared_words
+from simsearch.search import Searcher
+from simsearch.store import StoredIndex
+
+
+class FirstLetter:
+    """Says that texts mean the same if they begin alike; every letter is a word."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        return [[letter for letter in text if letter.isalpha()] for text in texts]
+
+    def same_meaning(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        self.asked += pairs
+        return np.array([0.9 if a[0] == b[0] else 0.1 for a, b in pairs])
+
+
+def hit(text: str, score: float, rank: int = 1) -> Hit:
+    return Hit(rank, text, score, 50.0, text)
+
+
+class TestSharedWords:
+    @pytest.mark.parametrize(
+        ("first", "second", "share"),
+        [
+            ("abc", "cba", 1),
+            ("aab", "ab", 2 / 3),
+            ("ab", "cd", 0),
+            ("abcd", "abce", 0.6),
+            ("", "", 1),
+        ],
+    )
+    def test_by_hand(self, first: str, second: str, share: float) -> None:
+        assert shared_words(first, second) == pytest.approx(share)
+
+    @given(st.text("abc", max_size=8), st.text("abc", max_size=8))
+    def test_order_and_sides_are_nothing_to_it(self, first: str, second: str) -> None:
+        share = shared_words(first, second)
+        assert 0 <= share <= 1
+        assert share == shared_words(second, first) == shared_words(first[::-1], second)
+        assert (share == 1) == (sorted(first) == sorted(second))
+
+
+class TestReranker:
+    def test_the_same_words_in_another_order_go_down(self) -> None:
+        comparer = FirstLetter()
+        hits = [hit("cba", 0.99, 1), hit("abc!", 0.98, 2), hit("axyz", 0.7, 3), hit("b", 0.5, 4)]
+        found = OrderReranker(comparer).rerank("abc", hits)
+        assert [(h.rank, h.text, h.same_words, h.order_score) for h in found] == [
+            (1, "abc!", True, 0.9),
+            (2, "axyz", False, None),
+            (3, "cba", True, 0.1),  # ordered as by 0.99 * 0.55
+            (4, "b", False, None),
+        ]
+        assert [h.score for h in found] == [0.98, 0.7, 0.99, 0.5]
+        assert comparer.asked == [("abc", "cba"), ("abc", "abc!")]
+
+    def test_what_has_other_words_stays(self) -> None:
+        comparer = FirstLetter()
+        hits = [hit("xyz", 0.9, 1), hit("uvw", 0.8, 2)]
+        found = OrderReranker(comparer).rerank("abc", hits)
+        assert found == [replace(h, same_words=False) for h in hits]
+        assert comparer.asked == []
+        assert OrderReranker(comparer).rerank("abc", []) == []
+
+    def test_of_a_long_document_the_best_chunk_is_read(self) -> None:
+        comparer = FirstLetter()
+        long = replace(hit("zzzz cba zzzz", 0.9), span=(5, 8))
+        (found,) = OrderReranker(comparer).rerank("abc", [long])
+        assert (found.same_words, found.order_score) == (True, 0.1)
+        assert comparer.asked == [("abc", "cba")]
+
+    def test_a_doubt_never_lifts(self) -> None:
+        for score in (-0.5, 0.0, 0.3, 12.0):
+            assert demoted(score, None) == demoted(score, 1.0) == score
+            assert demoted(score, 0.2) <= score
+            assert demoted(score, 0.2) <= demoted(score, 0.6)
+        assert demoted(0.8, 0.5) == pytest.approx(0.6)
+
+
+class TestSearch:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "i"
+        build(folder, [row(str(i), text) for i, text in enumerate(["cba", "abc", "abcc", "ccc"])])
+        return folder
+
+    def test_in_a_search(self, folder: Path) -> None:
+        with Searcher(ENCODER, StoredIndex.open(folder), OrderReranker(FirstLetter())) as searcher:
+            plain = searcher.query("abc", k=2)
+            assert [(h.text, h.same_words) for h in plain] == [("cba", None), ("abc", None)]
+            found = searcher.query("abc", k=2, rerank="order")
+            # "cba", the first of equals, was put behind what is beyond k without
+            assert [(h.text, h.rank) for h in found] == [("abc", 1), ("abcc", 2)]
+            assert searcher.query("  ", rerank="order") == []
+            with pytest.raises(SettingsError, match="rerank is 'words'; give one of order"):
+                searcher.query("abc", rerank="words")  # type: ignore[arg-type]
+
+    def test_without_a_reranker(self, folder: Path) -> None:
+        with (
+            Searcher(ENCODER, StoredIndex.open(folder)) as searcher,
+            pytest.raises(SettingsError, match="--reranker"),
+        ):
+            searcher.query("abc", rerank="order")
+
+
+class TestShown:
+    def test_as_json(self) -> None:
+        hits = OrderReranker(FirstLetter()).rerank("abc", [hit("cba", 0.9), hit("xyz", 0.2)])
+        first, second = json.loads(json.dumps(hits_as_json("abc", hits)))["hits"]
+        assert (first["same_words"], first["order_score"]) == (True, 0.1)
+        assert second["same_words"] is False
+        assert "order_score" not in second
+        (plain,) = hits_as_json("abc", [hit("cba", 0.9)])["hits"]
+        assert not {"same_words", "order_score"} & set(plain)
+
+    def test_as_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        print_hits("abc", OrderReranker(FirstLetter()).rerank("abc", [hit("cba", 0.9)]))
+        assert "cba (the same words, another meaning)" in capsys.readouterr().out
+        print_hits("abc", OrderReranker(FirstLetter()).rerank("abc", [hit("acb", 0.9)]))
+        assert "another meaning" not in capsys.readouterr().out
+
+    def test_the_option_is_listed(self) -> None:
+        shown = CliRunner().invoke(cli, ["query", "--help"]).output
+        assert "--rerank [order]" in shown
+        assert "--reranker M" in shown
