@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from simsearch.records import Hit
 from simsearch.tokenizer import TextPair
+
+Floats = npt.NDArray[np.float64]
 
 CANDIDATES: Final = 50
 """How many of the best hits are looked at, or ``k`` where that is more."""
@@ -58,22 +61,30 @@ class OrderReranker:
         looked at. The order of the others, and of equal ones, stays as it is.
         """
         texts = [hit.text if hit.span is None else hit.text[slice(*hit.span)] for hit in hits]
-        asked, *words = self._comparer.words([query, *texts])
-        same = [shared_words(asked, own) >= SAME_WORDS for own in words]
-        pairs = [(query, text) for text, is_same in zip(texts, same, strict=True) if is_same]
-        probabilities = iter(self._comparer.same_meaning(pairs).tolist())
         judged = [
-            replace(hit, same_words=is_same, order_score=next(probabilities) if is_same else None)
-            for hit, is_same in zip(hits, same, strict=True)
+            replace(hit, same_words=score is not None, order_score=score)
+            for hit, score in zip(
+                hits, self._judged([(query, text) for text in texts]), strict=True
+            )
         ]
-        ordered = sorted(judged, key=_demoted, reverse=True)
+        ordered = sorted(judged, key=lambda hit: demoted(hit.score, hit.order_score), reverse=True)
         return [replace(hit, rank=rank) for rank, hit in enumerate(ordered, start=1)]
+
+    def rescored(self, pairs: Sequence[TextPair], scores: Floats) -> Floats:
+        """What texts of these scores are ordered by, as ``rerank`` does it; float64 (pairs,)."""
+        judged = zip(scores.tolist(), self._judged(pairs), strict=True)
+        return np.array([demoted(score, order_score) for score, order_score in judged])
+
+    def _judged(self, pairs: Sequence[TextPair]) -> list[float | None]:
+        """The probability that they mean the same, of those pairs that have the same words."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        words = dict(zip(texts, self._comparer.words(texts), strict=True))
+        same = [shared_words(words[a], words[b]) >= SAME_WORDS for a, b in pairs]
+        asked = [pair for pair, is_same in zip(pairs, same, strict=True) if is_same]
+        probabilities = iter(self._comparer.same_meaning(asked).tolist())
+        return [next(probabilities) if is_same else None for is_same in same]
 
 
 def demoted(score: float, order_score: float | None) -> float:
     """What a hit of this score is ordered by."""
     return score if order_score is None else score - abs(score) * _DEMOTION * (1 - order_score)
-
-
-def _demoted(hit: Hit) -> float:
-    return demoted(hit.score, hit.order_score)

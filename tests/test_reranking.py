@@ -18,7 +18,9 @@ from test_store import ENCODER, build
 from simsearch.cli.commands import cli
 from simsearch.cli.render import hits_as_json, print_hits
 from simsearch.errors import SettingsError
-from simsearch.records import Hit
+from simsearch.evaluation.files import RetrievalData
+from simsearch.evaluation.tasks import PairsTask, RetrievalTask, WordOrderTask
+from simsearch.records import Document, Hit, Qrel, Query, SentencePair, WordOrderTriple
 from simsearch.reranking import OrderReranker, demoted, shared_words
 from simsearch.search import Searcher
 from simsearch.store import StoredIndex
@@ -125,6 +127,38 @@ class TestSearch:
             pytest.raises(SettingsError, match="--reranker"),
         ):
             searcher.query("abc", rerank="order")
+
+
+class TestEvaluation:
+    """An encoder that sees no order, with a comparer that does."""
+
+    def test_pairs(self) -> None:
+        pairs = [
+            SentencePair(1, "abc", "acb"),
+            SentencePair(0, "abc", "bca"),
+            SentencePair(1, "cab", "cba"),
+            SentencePair(0, "cab", "abc"),
+        ]
+        task = PairsTask("p", pairs)
+        assert task.run(ENCODER).metrics["auc"] == 0.5
+        assert task.run(ENCODER, OrderReranker(FirstLetter())).metrics["auc"] == 1
+
+    def test_word_order(self) -> None:
+        # the paraphrase has a letter more, so that its cosine is lower than the swap's
+        triples = [
+            WordOrderTriple("1", "en", "t", "abc", "abcca", "bac"),
+            WordOrderTriple("2", "en", "t", "cab", "cabba", "acb"),
+        ]
+        task = WordOrderTask("w", triples)
+        assert task.run(ENCODER).metrics["triplet_accuracy"] == 0
+        assert task.run(ENCODER, OrderReranker(FirstLetter())).metrics["triplet_accuracy"] == 1
+
+    def test_retrieval(self) -> None:
+        documents = [Document("1", "cba"), Document("2", "abc"), Document("3", "xyz")]
+        data = RetrievalData(documents, [Query("q", "acb")], [Qrel("q", "2", 1)])
+        task = RetrievalTask("r", data)
+        assert task.run(ENCODER).metrics["mrr@10"] == 0.5
+        assert task.run(ENCODER, OrderReranker(FirstLetter())).metrics["mrr@10"] == 1
 
 
 class TestShown:

@@ -63,6 +63,12 @@ from simsearch.cli.options import (
     help="Whitened dimensions to keep; with --whiten-on several times.",
 )
 @click.option(
+    "--rerank",
+    type=click.Choice(["order"]),
+    help="Also with pairs of the same words looked at again.",
+)
+@click.option("--reranker", metavar="M", help="For that: what `simsearch train rerank` made.")
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -109,6 +115,10 @@ def benchmark(
     if len(dims) > 1 and not whiten_on:
         raise click.UsageError("--dim several times needs --whiten-on CORPUS")
     settings = settings_from(options, default_precision="float32")
+    # asked for on the command line only: it doubles the work
+    comparer = settings.query.reranker if options["rerank"] else None
+    if options["rerank"] and comparer is None:
+        raise click.UsageError("--rerank order needs --reranker M, a model that compares two texts")
     # what config.yaml says comes after the hidden states is one strategy; this compares many
     compared = {
         "pooling": None,
@@ -135,7 +145,7 @@ def benchmark(
     names = several(models) or [settings.encoder.model]
     encoders = [settings.encoder.model_copy(update={**compared, "model": name}) for name in names]
     with progress_bar("Encoding") as progress:
-        results = pipeline.benchmark(tasks, encoders, sweep, progress)
+        results = pipeline.benchmark(tasks, encoders, sweep, progress, reranker=comparer)
     pipeline.trim_pooled(settings.benchmark.cache)
     for result in results:
         if as_json:

@@ -30,18 +30,20 @@ class Strategy:
 
     ``layers`` are the hidden states read, where they are not those that the pooling's name stands
     for, and counted as the user did; ``dim`` is how many whitened dimensions are kept, where not
-    all are.
+    all are. ``reranked`` is whether pairs of the same words were looked at again, by their order.
     """
 
     pooling: str
     layers: tuple[int, ...] | None = None
     whitened: bool = False
     dim: int | None = None
+    reranked: bool = False
 
     def __str__(self) -> str:
         layers = "" if self.layers is None else f" @{','.join(map(str, self.layers))}"
         whitened = " whitened" if self.whitened else ""
-        return f"{self.pooling}{layers}{whitened}{'' if self.dim is None else f' {self.dim}'}"
+        dim = "" if self.dim is None else f" {self.dim}"
+        return f"{self.pooling}{layers}{whitened}{dim}{' reranked' if self.reranked else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class BenchmarkResult:
             if self.whitening is None
             else {"texts": self.whitening.rows, "sha256": self.whitening.hash},
             "dim": self.dim,
+            "rerank": "order" if strategy.reranked else None,
             "fingerprint": self.fingerprint,
             "items": result.items,
             "encoding": asdict(self.cost),

@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from simsearch.backbone_cache import CachedBackbone
 from simsearch.calibration import Calibration
 from simsearch.checkpoint import Checkpoint, load_checkpoint
@@ -31,7 +33,10 @@ from simsearch.evaluation.tasks import (
 )
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.pooling import resolve_pooling
+from simsearch.prediction import Predictor
+from simsearch.reranking import Comparer, Floats, OrderReranker
 from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.tokenizer import TextPair
 from simsearch.weights import weight_hashes
 from simsearch.whitening import Whitening
 
@@ -118,25 +123,52 @@ def benchmark(
     models: Iterable[EncoderSettings],
     sweep: Sweep | None = None,
     progress: OnProgress | None = None,
+    *,
+    reranker: str | Path | None = None,
 ) -> list[BenchmarkResult]:
     """Run every task on every strategy of every model.
 
     The results come task by task, each compared with the best of its task. The hidden states of a
     text are computed once a model, whatever the number of strategies, and kept in the cache.
+    With a ``reranker`` (what `simsearch train rerank` made) each strategy is run with it as well,
+    on all tasks but classification, whose neighbours nobody reads in their order.
     ``progress`` is called with the texts done and all texts of a model.
     """
     results: list[BenchmarkResult] = []
+    again = None if reranker is None else OrderReranker(_Remembering(Predictor.load(reranker)))
     for settings in models:
-        swept = _SweptModel(settings, sweep or Sweep(), tasks)
+        swept = _SweptModel(settings, sweep or Sweep(), tasks, again)
         swept.encode(progress)
         results += swept.results()
     return _compared(results, [task.name for task in tasks])
 
 
+class _Remembering:
+    """A comparer that is asked once for each pair, whatever the number of strategies."""
+
+    def __init__(self, comparer: Comparer) -> None:
+        self._comparer = comparer
+        self._known: dict[TextPair, float] = {}
+        self.words = comparer.words
+
+    def same_meaning(self, pairs: Sequence[TextPair]) -> Floats:
+        """See ``Comparer``."""
+        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        self._known.update(zip(new, self._comparer.same_meaning(new).tolist(), strict=True))
+        return np.array([self._known[pair] for pair in pairs])
+
+
 class _SweptModel:
     """One model in a sweep: the backbone that all its strategies share."""
 
-    def __init__(self, settings: EncoderSettings, sweep: Sweep, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        sweep: Sweep,
+        tasks: Sequence[Task],
+        reranker: OrderReranker | None,
+    ) -> None:
+        self._reranker = reranker
         self.checkpoint = load_checkpoint(
             settings.model,
             family=settings.family,
@@ -203,11 +235,24 @@ class _SweptModel:
                 yield from self._run(replace(strategy, whitened=True, dim=dim), encoder)
 
     def _run(self, strategy: Strategy, encoder: SentenceEncoder) -> Iterator[BenchmarkResult]:
+        yield from self._tasks_of(strategy, encoder, self._tasks, None)
+        if self._reranker is not None:
+            tasks = [task for task in self._tasks if not isinstance(task, ClassificationTask)]
+            reranked = replace(strategy, reranked=True)
+            yield from self._tasks_of(reranked, encoder, tasks, self._reranker)
+
+    def _tasks_of(
+        self,
+        strategy: Strategy,
+        encoder: SentenceEncoder,
+        tasks: Sequence[Task],
+        reranker: OrderReranker | None,
+    ) -> Iterator[BenchmarkResult]:
         states = encoder.pooling.layers
         depth = self.checkpoint.architecture.num_hidden_layers
-        for task in self._tasks:
+        for task in tasks:
             before = encoder.truncated
-            result = task.run(encoder)
+            result = task.run(encoder, reranker)
             notes = [*result.notes]
             if cut := encoder.truncated - before:
                 limit = encoder.checkpoint.max_length

@@ -12,6 +12,7 @@ from simsearch.encoder import Encoder, Prompt, Vectors
 from simsearch.errors import TaskError
 from simsearch.evaluation.bootstrap import bootstrap, interval
 from simsearch.evaluation.metrics import Floats, Statistic
+from simsearch.reranking import OrderReranker
 
 Kind = Literal["pairs", "retrieval", "classification", "word-order"]
 Inputs = Mapping[Prompt, Sequence[str]]
@@ -70,8 +71,8 @@ class Task(Protocol):
     def inputs(self) -> Inputs:
         """The distinct texts that ``run`` encodes, by their prompt."""
 
-    def run(self, encoder: Encoder) -> TaskResult:
-        """The metrics of this encoder."""
+    def run(self, encoder: Encoder, reranker: OrderReranker | None = None) -> TaskResult:
+        """The metrics of this encoder, of its cosines or what the ``reranker`` makes of them."""
 
 
 class Encoded:

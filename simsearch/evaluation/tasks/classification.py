@@ -23,6 +23,7 @@ from simsearch.evaluation.tasks.base import (
 )
 from simsearch.index.flat import FlatIndex
 from simsearch.records import LabelledText
+from simsearch.reranking import OrderReranker
 
 NEIGHBOURS: Final = 10
 
@@ -49,10 +50,11 @@ class ClassificationTask:
         both = (self.train, self.test or ())
         return {"query": distinct(*([item.text for item in items] for items in both))}
 
-    def run(self, encoder: Encoder) -> TaskResult:
+    def run(self, encoder: Encoder, reranker: OrderReranker | None = None) -> TaskResult:
         """``accuracy@1``, and of a vote of ten ``accuracy@10`` and ``macro_f1@10``.
 
-        The search is exact, and neighbours at one distance are taken in the order of the file.
+        The search is exact, and neighbours at one distance are taken in the order of the file. A
+        ``reranker`` changes nothing: nobody reads neighbours in their order.
         """
         encoded = Encoded(encoder, self.inputs)
         known = encoded.of([item.text for item in self.train], "query")

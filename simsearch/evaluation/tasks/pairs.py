@@ -25,6 +25,7 @@ from simsearch.evaluation.tasks.base import (
     worst,
 )
 from simsearch.records import SentencePair
+from simsearch.reranking import OrderReranker
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class PairsTask:
         """
         return {"query": distinct(*self._sides())}
 
-    def run(self, encoder: Encoder) -> TaskResult:
+    def run(self, encoder: Encoder, reranker: OrderReranker | None = None) -> TaskResult:
         """``spearman``, and for 0/1 labels ``auc`` and ``average_precision``.
 
         Labels that are all equal leave those undefined; then it is ``mean_cosine`` and
@@ -56,6 +57,8 @@ class PairsTask:
         first, second = self._sides()
         encoded = Encoded(encoder, self.inputs)
         scores = cosines(encoded.of(first, "query"), encoded.of(second, "query"))
+        if reranker is not None:
+            scores = reranker.rescored(list(zip(first, second, strict=True)), scores)
         notes: tuple[str, ...] = ()
         statistics: dict[str, Statistic] = {}
         if (labels == labels[0]).all():

@@ -26,6 +26,7 @@ from simsearch.evaluation.tasks.base import (
     worst,
 )
 from simsearch.index.flat import FlatIndex
+from simsearch.reranking import CANDIDATES, OrderReranker
 
 CUTOFF: Final = 10  # the k of ndcg@10, recall@10, mrr@10
 
@@ -49,7 +50,7 @@ class RetrievalTask:
             "document": distinct([document.text for document in self.data.documents]),
         }
 
-    def run(self, encoder: Encoder) -> TaskResult:
+    def run(self, encoder: Encoder, reranker: OrderReranker | None = None) -> TaskResult:
         """``ndcg@10``, ``recall@10`` and ``mrr@10`` over the queries with a relevant document.
 
         The search is exact: no index, no approximation.
@@ -60,7 +61,12 @@ class RetrievalTask:
         encoded = Encoded(encoder, self.inputs)
         asked = encoded.of([query.text for query in queries], "query")
         stored = encoded.of([document.text for document in self.data.documents], "document")
-        nearest = top_rows(asked, stored, ids, CUTOFF)
+        nearest = top_rows(asked, stored, ids, CUTOFF if reranker is None else CANDIDATES)
+        if reranker is not None:
+            nearest = [
+                self._reranked(query.text, vector, stored, rows, reranker)
+                for query, vector, rows in zip(queries, asked, nearest, strict=True)
+            ]
         reached = np.empty((len(queries), 3))
         for row, (query, found) in enumerate(zip(queries, nearest, strict=True)):
             judged = judgements[query.id]
@@ -91,6 +97,20 @@ class RetrievalTask:
                 for query in [queries[row]]
             ),
         )
+
+    def _reranked(
+        self,
+        query: str,
+        asked: Vectors,
+        stored: Vectors,
+        rows: npt.NDArray[np.int64],
+        reranker: OrderReranker,
+    ) -> npt.NDArray[np.int64]:
+        """The candidates of a query in their new order, cut off."""
+        scores = cosines(np.broadcast_to(asked, (len(rows), len(asked))), stored[rows])
+        texts = [self.data.documents[row].text for row in rows.tolist()]
+        again = reranker.rescored([(query, text) for text in texts], scores)
+        return rows[np.argsort(-again, kind="stable")[:CUTOFF]]
 
     def _failure(
         self, query_id: str, text: str, asked: Vectors, stored: Vectors, first: int

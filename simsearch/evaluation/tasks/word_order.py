@@ -30,6 +30,7 @@ from simsearch.evaluation.tasks.base import (
     worst,
 )
 from simsearch.records import WordOrderTriple
+from simsearch.reranking import OrderReranker
 
 # Cosines that differ by no more are equal: the float sums of the same token embeddings in another
 # order differ in their last bits, and static_mean is order-blind only within this.
@@ -68,7 +69,7 @@ class WordOrderTask:
         texts = ([t.sentence, t.paraphrase, t.swap] for t in self.triples)
         return {"query": distinct(*texts, *itertools.chain.from_iterable(self._perturbed.values()))}
 
-    def run(self, encoder: Encoder) -> TaskResult:
+    def run(self, encoder: Encoder, reranker: OrderReranker | None = None) -> TaskResult:
         """The metrics of both halves, each where the triples have one.
 
         Of the paraphrases ``triplet_accuracy`` and ``swap_auc`` (could one threshold tell them from
@@ -83,6 +84,9 @@ class WordOrderTask:
         vectors = encoded.of(sentences, "query")
         near = cosines(vectors, encoded.of([t.paraphrase for t in self.triples], "query"))
         far = cosines(vectors, encoded.of([t.swap for t in self.triples], "query"))
+        if reranker is not None:
+            near = reranker.rescored([(t.sentence, t.paraphrase) for t in self.triples], near)
+            far = reranker.rescored([(t.sentence, t.swap) for t in self.triples], far)
         bags = same_bag(encoder, sentences, [t.swap for t in self.triples])
         right = metrics.is_nearer(near, far, tolerance=TIE)
         reordered = np.array([t.phenomenon.startswith(REORDERING) for t in self.triples])
