@@ -122,6 +122,24 @@ class Searcher:
                 answers[i] = reranker.rerank(texts[i], answers[i])[:k]
         return answers
 
+    def compared(self, text: str, id_: str) -> Hit:
+        """The document with this id, as the only hit of the text.
+
+        Raises SettingsError if there is no such document.
+        """
+        vectors = self.encoder.encode([text], prompt="query")
+        with self._reading():
+            number = self._stored.number(id_)
+            if number is None:
+                raise SettingsError(
+                    f"{self._stored.folder}: has no document with the id {id_!r}; a query's hits "
+                    "have theirs beside them"
+                )
+            allowed = Allowed.of_mask(self._documents == number)
+            (found,) = self._nearest(vectors, 1, allowed)
+            (hit,) = self._hits(found, 1, None, "dense")
+        return hit
+
     def _reranker(self, rerank: Rerank | None) -> OrderReranker | None:
         if rerank is None:
             return None

@@ -16,6 +16,7 @@ from simsearch.cli.change_commands import (
     verify,
 )
 from simsearch.cli.encoder_commands import calibrate, encode, similarity, whiten
+from simsearch.cli.explain_command import explain
 from simsearch.cli.index_commands import build, duplicates, info, query
 from simsearch.cli.mine_command import mine
 from simsearch.cli.model_commands import export_hf, models
@@ -35,12 +36,13 @@ def cli() -> None:
     """
 
 
-_SEARCHING = (build, query, info, duplicates)
+_SEARCHING = (build, query, explain, info, duplicates)
 _CHANGING = (add, delete, optimize, verify, repair, export, import_)
 _ENCODER = (encode, similarity, whiten, calibrate)
 for command in (
     build,
     query,
+    explain,
     info,
     duplicates,
     *_CHANGING,

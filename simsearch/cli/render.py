@@ -105,7 +105,7 @@ def print_hits(query: str, hits: Sequence[Hit]) -> None:
     rows.add_column("id", style="dim", overflow="fold")
     for hit in hits:
         share = "" if hit.percentile is None else f"{hit.percentile:.1f} %"
-        text = Text(printable(_shown(hit)))
+        text = Text(printable(shown(hit)))
         if hit.truncated:
             text.append(" (its end was not compared)", "dim")
         if hit.order_score is not None and hit.order_score < 0.5:
@@ -115,7 +115,7 @@ def print_hits(query: str, hits: Sequence[Hit]) -> None:
     console.print()
 
 
-def _shown(hit: Hit) -> str:
+def shown(hit: Hit) -> str:
     """The text of a hit, or of its best chunk on one line; the beginning of what is long."""
     if hit.span is None:
         return _beginning(hit.text)

@@ -9,6 +9,7 @@ from simsearch.pipeline.encoding import (
     fit_calibration,
     fit_whitening,
 )
+from simsearch.pipeline.explaining import Explanation, explain, write_picture
 from simsearch.pipeline.measuring import (
     Sweep,
     benchmark,
@@ -25,6 +26,7 @@ __all__ = [
     "AddReport",
     "BuildReport",
     "DeleteReport",
+    "Explanation",
     "MineReport",
     "OnProgress",
     "Sweep",
@@ -37,6 +39,7 @@ __all__ = [
     "default_index",
     "delete",
     "encode_file",
+    "explain",
     "fit_calibration",
     "fit_whitening",
     "load_encoder",
@@ -50,5 +53,6 @@ __all__ = [
     "repair",
     "train",
     "trim_pooled",
+    "write_picture",
     "write_report",
 ]

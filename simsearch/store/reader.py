@@ -29,6 +29,7 @@ from simsearch.store.database import (
     sqlite_errors,
     stream,
 )
+from simsearch.store.documents import find_document
 from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
@@ -147,6 +148,11 @@ class StoredIndex:
                     raise damaged(self.folder / INDEX, f"document {number} is missing")
                 found.append(named[0])
         return found
+
+    def number(self, id_: str) -> int | None:
+        """The number of the document with this id, if there is one."""
+        with self._lock:
+            return find_document(self._connection, self.folder / INDEX, id_)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """What these rows stand for, in the order asked, each document checked by its hash."""
