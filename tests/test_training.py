@@ -455,6 +455,20 @@ class TestMemory:
         with pytest.raises(SettingsError, match=remedy):
             check_memory(free, architecture, 1000, Squares(), parts, 4, settings)
 
+    def test_a_remedy_can_be_carried_out(self, tiny_bert: Path) -> None:
+        architecture = load_checkpoint(tiny_bert).architecture
+        # in two parts already: sums of gradients are kept anyway, and half of each part fits
+        parts = [{"ids": np.ones((32, 8), np.int32)}] * 2
+        settings = TrainSettings(batch_size=64)
+        free = 4 * 6 * 1000 + 2_027_520 // 4
+        with pytest.raises(SettingsError, match="with --accumulate 4 it would fit"):
+            check_memory(free, architecture, 1000, Squares(), parts, 2, settings)
+        # each of 16 devices has as many rows of each part: two parts of 32 can't be halved twice
+        with pytest.raises(SettingsError, match="with --accumulate 4 it would fit"):
+            check_memory(free, architecture, 1000, Squares(), parts, 2, settings, 16)
+        with pytest.raises(SettingsError, match="give a smaller --batch-size"):
+            check_memory(free - 1, architecture, 1000, Squares(), parts, 2, settings, 16)
+
     def test_a_device_that_runs_out_of_it(
         self, files: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: Any
     ) -> None:

@@ -113,7 +113,16 @@ class Training:
         if free is not None:
             numbers = sum(values.size for values in (*variables.values(), *(head or {}).values()))
             first = list(self._batches(0))
-            check_memory(free, checkpoint.architecture, numbers, method, first, passes, settings)
+            check_memory(
+                free,
+                checkpoint.architecture,
+                numbers,
+                method,
+                first,
+                passes,
+                settings,
+                here.count,
+            )
         with here.strategy.scope():
             self._model = TrainableModel(
                 checkpoint,

@@ -28,12 +28,15 @@ def check_memory(
     parts: Sequence[Arrays],
     passes: int,
     settings: TrainSettings,
+    devices: int = 1,
 ) -> None:
     """Raise SettingsError if a step on these ``parts`` of a batch needs more than ``free`` bytes.
 
-    ``parameters`` are the numbers in the variables; texts go through the model in ``passes``.
+    ``parameters`` are the numbers in the variables; texts go through the model in ``passes``, on as
+    many ``devices``.
     """
-    fixed = 4 * parameters * (_COPIES + (len(parts) > 1))
+    sums = 4 * parameters  # of the gradients of several parts
+    fixed = sums * _COPIES + (sums if len(parts) > 1 else 0)
     each = max(
         _activations(architecture, method, part, passes, settings.bfloat16) for part in parts
     )
@@ -46,8 +49,9 @@ def check_memory(
             "a smaller one"
         )
     rows = settings.batch_size // len(parts)
+    more = 0 if len(parts) > 1 else sums
     for times in range(2, rows + 1):
-        if rows % times == 0 and fixed + 4 * parameters + each / times <= free:
+        if rows % (times * devices) == 0 and fixed + more + each / times <= free:
             number = len(parts) * times
             raise SettingsError(f"{message}with --accumulate {number} it would fit")
     raise SettingsError(f"{message}give a smaller --batch-size and --max-length")
