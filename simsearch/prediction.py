@@ -92,9 +92,7 @@ class Predictor:
         self._require("pairs")
         if not pairs:
             return np.empty(0)
-        turned = [(second, first) for first, second in pairs]
-        scores = self._scores(self._encoder.pooled_pairs([*pairs, *turned])).astype(np.float64)
-        odds = scores[:, 0].reshape(2, -1).mean(axis=0)
+        odds = self._scores(self._encoder.pooled_pairs(pairs))[:, 0].astype(np.float64)
         return np.asarray(1 / (1 + np.exp(-odds)))
 
     def _entities(self, text: str) -> list[Entity]:

@@ -108,11 +108,15 @@ class Tokenizer:
         return self._framed(self._pieces_of(texts))
 
     def encode_pairs(self, pairs: Sequence[TextPair]) -> TokenBatch:
-        """Ids of two texts as one, [SEP] between them; of two that don't fit the longer is cut."""
+        """Ids of two texts as one, [SEP] between them; of two that don't fit the longer is cut.
+
+        The one that sorts first comes first, so that it plays no part which is given first.
+        """
         room = self.max_length - self.frame - len(self._after)
         if room < 2:
             raise SettingsError(f"max_length {self.max_length} leaves no room for two texts")
-        firsts, seconds = (self._pieces_of([pair[side] for pair in pairs]) for side in (0, 1))
+        ordered = [sorted(pair) for pair in pairs]
+        firsts, seconds = (self._pieces_of([pair[side] for pair in ordered]) for side in (0, 1))
         ids, cut = [], []
         for first, second in zip(firsts, seconds, strict=True):
             kept = min(len(second), max(room // 2, room - len(first)))

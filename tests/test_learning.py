@@ -248,12 +248,11 @@ class TestPrediction:
         assert (predictor.kind, predictor.names) == ("pairs", ("same meaning",))
         found = predictor.same_meaning(pairs)
         turned = predictor.same_meaning([pair[::-1] for pair in pairs])
-        np.testing.assert_allclose(found, turned, atol=1e-6)
+        np.testing.assert_array_equal(found, turned)
         assert ((found > 0) & (found < 1)).all()
-        # training judged by one order of the two, and this by both
         reached = auc(np.array(labels, float), found)
-        assert report.best is not None
-        assert reached > 0.9 * report.best > 0.8
+        assert reached == pytest.approx(report.best, abs=1e-3)
+        assert reached > 0.9
         assert len(predictor.same_meaning([])) == 0
         line = "\t".join(pairs[0])
         result = CliRunner().invoke(cli, ["predict", str(out), "--json"], input=line + "\n")

@@ -34,13 +34,8 @@ class Rerank:
         self.examples = len(pairs)
 
     def batch(self, rows: Rows, seed: Sequence[int]) -> Arrays:
-        """See ``Method``: ``ids`` of both texts, in either order, and ``labels``."""
-        swapped = np.random.default_rng(list(seed)).random(len(rows)) < 0.5
-        pairs = [
-            self._texts[row][::-1] if exchanged else self._texts[row]
-            for row, exchanged in zip(rows, swapped, strict=True)
-        ]
-        ids = padded(self._tokens.tokenizer.encode_pairs(pairs).ids)
+        """See ``Method``: ``ids`` of both texts together, and ``labels``."""
+        ids = padded(self._tokens.tokenizer.encode_pairs([self._texts[row] for row in rows]).ids)
         return {"ids": ids, "labels": self._labels[rows]}
 
     def loss(self, model: TrainableModel, batch: Mapping[str, Any], replicas: Replicas) -> Any:
