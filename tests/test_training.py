@@ -31,7 +31,7 @@ import simsearch
 from simsearch import bert
 from simsearch.bert.backend import tf
 from simsearch.bert.dropout import dropout
-from simsearch.bert.trainable import TrainableModel
+from simsearch.bert.trainable import TrainableModel, pass_ends
 from simsearch.checkpoint import load_checkpoint
 from simsearch.checkpoint.variables import backbone_shapes
 from simsearch.cli.commands import cli
@@ -454,6 +454,15 @@ class TestMemory:
         settings = TrainSettings(batch_size=64)
         with pytest.raises(SettingsError, match=remedy):
             check_memory(free, architecture, 1000, Squares(), parts, 4, settings)
+
+    def test_passes_dwindle_and_leave_none_out(self) -> None:
+        assert pass_ends(100, 1) == [100]
+        assert pass_ends(1000, 2) == [588, 1000]  # 1 to 0.7
+        for rows, passes in ((128, 8), (256, 8), (33, 2), (3, 8)):
+            sizes = np.diff([0, *pass_ends(rows, passes)])
+            assert sizes.sum() == rows
+            assert (sizes >= 0).all()
+            assert (np.diff(sizes) <= 1).all()  # but for rounding
 
     def test_a_remedy_can_be_carried_out(self, tiny_bert: Path) -> None:
         architecture = load_checkpoint(tiny_bert).architecture

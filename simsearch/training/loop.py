@@ -25,7 +25,7 @@ from simsearch.training.state import Position, State
 from simsearch.training.step import Step
 
 _SAVED_EVERY = 300.0  # seconds, beside each evaluation: what a kill may cost
-_PASSES, _PASS = 16, 16  # of texts of like length, at most so many, at least of so many texts
+_PASSES, _PASS = 8, 16  # of texts of like length: at most so many, of so many texts on average
 _ROWS = 200  # of metrics.csv, about, beside those of evaluations
 
 # as tf.summary.scalar says it, which asks for TensorBoard to be installed

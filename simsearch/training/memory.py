@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simsearch.bert.trainable import pass_ends
 from simsearch.checkpoint.architecture import Architecture
 from simsearch.config import TrainSettings
 from simsearch.errors import SettingsError
@@ -64,7 +65,7 @@ def _activations(
     ids = [arrays[name].reshape(-1, arrays[name].shape[-1]) for name in method.ids]
     lengths = np.sort(np.concatenate([np.count_nonzero(rows, axis=1) for rows in ids]))
     numbers = 0.0
-    for part in np.array_split(lengths, passes):
+    for part in np.split(lengths, pass_ends(len(lengths), passes)[:-1]):
         width = part.max(initial=0)
         each = _HIDDEN * a.hidden_size + _INTERMEDIATE * a.intermediate_size
         numbers += len(part) * width * (each + width * _ATTENTION * a.num_attention_heads)
