@@ -76,13 +76,19 @@ class OrderReranker:
         return np.array([demoted(score, order_score) for score, order_score in judged])
 
     def _judged(self, pairs: Sequence[TextPair]) -> list[float | None]:
-        """The probability that they mean the same, of those pairs that have the same words."""
+        """The probability that they mean the same, of those pairs that have the same words.
+
+        In the same order they do; nobody needs to be asked.
+        """
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         words = dict(zip(texts, self._comparer.words(texts), strict=True))
-        same = [shared_words(words[a], words[b]) >= SAME_WORDS for a, b in pairs]
-        asked = [pair for pair, is_same in zip(pairs, same, strict=True) if is_same]
-        probabilities = iter(self._comparer.same_meaning(asked).tolist())
-        return [next(probabilities) if is_same else None for is_same in same]
+        asked = [
+            (a, b)
+            for a, b in dict.fromkeys(pairs)
+            if words[a] != words[b] and shared_words(words[a], words[b]) >= SAME_WORDS
+        ]
+        probabilities = dict(zip(asked, self._comparer.same_meaning(asked).tolist(), strict=True))
+        return [1.0 if words[a] == words[b] else probabilities.get((a, b)) for a, b in pairs]
 
 
 def demoted(score: float, order_score: float | None) -> float:
