@@ -19,7 +19,6 @@ from simsearch.checkpoint import Checkpoint
 _IDS = tf.TensorSpec([None, None], tf.int32)
 _SEED = tf.TensorSpec([2], tf.int32)
 _DWINDLING, _WHOLE = 0.7, 4096
-_WIDTH = 4  # tokens: passes are as wide as a multiple of it
 _LAYER = re.compile(r"Transformer-(\d+)-")
 
 
@@ -78,9 +77,7 @@ class TrainableModel:
         order = tf.argsort(lengths, stable=True)
         parts: list[dict[str, Any]] = []
         for rows in self._split(order):
-            longest = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
-            # of few different widths, as steps are compiled for each
-            width = tf.minimum(-(-longest // _WIDTH) * _WIDTH, tf.shape(ids)[1])
+            width = tf.maximum(tf.reduce_max(tf.gather(lengths, rows)), 1)
             parts.append(self._pass(tf.gather(ids, rows)[:, :width]))
         places, width = tf.argsort(order), tf.shape(ids)[1]
         return [
