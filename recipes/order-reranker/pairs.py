@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from everyday import Everyday
-from sources import Material, _lines, _reviews, word_order_triples
+from sources import Material, all_reviews, corpus_lines, dictionary, shuffled, word_order_triples
 
 Pair = tuple[int, str, str]
 _COUNTS = {
@@ -63,7 +63,7 @@ def grammar(material: Material, rng: random.Random) -> Iterator[Pair]:
 
 def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """When A, B. and B when A. mean the same; When B, A. does not."""
-    for line in _shuffled(_lines(material.english), rng):
+    for line in shuffled(corpus_lines(material.english), rng):
         found = _FRONTED.fullmatch(line.strip(' "'))
         if found is None or len(line) > 160:
             continue
@@ -77,7 +77,10 @@ def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
 def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
     """The same of times before and after a subject, of causes and of conditions."""
     everyday = islice(Everyday().sentences("zh", rng), 60_000)
-    for line in (*_shuffled([*_lines(material.chinese), *_reviews(material)], rng), *everyday):
+    for line in (
+        *shuffled([*corpus_lines(material.chinese), *all_reviews(material)], rng),
+        *everyday,
+    ):
         if len(line) > 80:
             continue
         if found := _TIMED.fullmatch(line):
@@ -97,7 +100,7 @@ def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
 def coordinated_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """Nouns or adjectives on both sides of "and" or "or" change places."""
     speech = _speech_english(material)
-    for line in _shuffled(_lines(material.english), rng):
+    for line in shuffled(corpus_lines(material.english), rng):
         found = re.search(r"\b([a-z]{3,}) (and|or) ([a-z]{3,})\b", line)
         if found and len(line) < 160 and speech.get(found[1]) == speech.get(found[3]) in ("n", "a"):
             turned = f"{found[3]} {found[2]} {found[1]}"
@@ -106,7 +109,7 @@ def coordinated_english(material: Material, rng: random.Random) -> Iterator[Pair
 
 def coordinated_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
     """Words of one part of speech on both sides of 和, 与 or 、 change places."""
-    for line in _shuffled([*_lines(material.chinese), *_reviews(material)], rng):
+    for line in shuffled([*corpus_lines(material.chinese), *all_reviews(material)], rng):
         if len(line) > 80:
             continue
         words = _cut(line, material)
@@ -124,7 +127,7 @@ def exchanged_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """Two nouns, names, verbs or adjectives that are not beside "and" change places."""
     speech = _speech_english(material)
     everyday = islice(Everyday().sentences("en", rng), 30_000)
-    for line in _shuffled([*_lines(material.english)[:200_000], *everyday], rng):
+    for line in shuffled([*corpus_lines(material.english)[:200_000], *everyday], rng):
         words = re.findall(r"\w+|\W+", line)
         kinds = [
             speech.get(word, "N" if word.istitle() and i else "") for i, word in enumerate(words)
@@ -135,8 +138,8 @@ def exchanged_english(material: Material, rng: random.Random) -> Iterator[Pair]:
 def exchanged_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
     """The same in Chinese, by the parts of speech in jieba's dictionary."""
     everyday = islice(Everyday().sentences("zh", rng), 40_000)
-    lines = [*_lines(material.chinese)[:150_000], *_reviews(material), *everyday]
-    for line in _shuffled(lines, rng):
+    lines = [*corpus_lines(material.chinese)[:150_000], *all_reviews(material), *everyday]
+    for line in shuffled(lines, rng):
         cut = _cut(line, material) if len(line) < 80 else []
         kinds = [kind[:2] if kind[:1] in "nva" and len(word) > 1 else "" for word, kind in cut]
         yield from _exchanged(line, [word for word, _ in cut], kinds, rng, set("和与或、跟同"))
@@ -183,9 +186,7 @@ def _speech_english(material: Material) -> dict[str, str]:
 
 @cache
 def _dictionary(material: Material) -> dict[str, str]:
-    content = material.member("jieba", "jieba/dict.txt").decode("utf-8")
-    rows = [line.split(" ") for line in content.splitlines()]
-    return {row[0]: row[2] for row in rows if len(row[0]) <= 6}
+    return {word: kind for word, _, kind in dictionary(material) if len(word) <= 6}
 
 
 def _cut(text: str, material: Material) -> list[tuple[str, str]]:
@@ -197,12 +198,6 @@ def _cut(text: str, material: Material) -> list[tuple[str, str]]:
         words.append((word, known.get(word, "")))
         at += size
     return words
-
-
-def _shuffled(lines: list[str], rng: random.Random) -> list[str]:
-    lines = list(lines)
-    rng.shuffle(lines)
-    return lines
 
 
 def _capital(text: str) -> str:
