@@ -14,7 +14,7 @@ from simsearch.evaluation.metrics import macro_f1_of
 from simsearch.heads import BIAS, KERNEL
 from simsearch.records import LabelledText
 from simsearch.training import objectives
-from simsearch.training.dev import computed
+from simsearch.training.dev import computed, traced
 from simsearch.training.method import Arrays, Replicas, Rows
 from simsearch.training.tokens import Tokens
 
@@ -70,10 +70,7 @@ class ClassesDev:
     def measure(self, model: TrainableModel) -> dict[str, float]:
         """``accuracy`` and ``macro_f1``."""
         if self._scores is None:
-            any_ids = tf.TensorSpec([None, None], tf.int32)
-            self._scores = tf.function(
-                lambda ids: class_scores(model, ids), [any_ids], autograph=False
-            )
+            self._scores = traced(lambda ids: class_scores(model, ids))
         scores = computed(
             self._scores, self._texts, lambda block: self._tokens.encode(block, "document")
         )

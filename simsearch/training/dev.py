@@ -45,11 +45,13 @@ class PairsDev:
 
     def _encoded(self, model: TrainableModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         if self._encode is None:
-            any_ids = tf.TensorSpec([None, None], tf.int32)
-            self._encode = tf.function(
-                lambda ids: objectives.unit(model.pooled(ids)), [any_ids], autograph=False
-            )
+            self._encode = traced(lambda ids: objectives.unit(model.pooled(ids)))
         return computed(self._encode, texts, lambda block: self._tokens.encode(block, "query"))
+
+
+def traced(function: Callable[[Any], Any]) -> Any:
+    """A function of ids, int32 (rows, tokens), as one graph for batches of any size."""
+    return tf.function(function, [tf.TensorSpec([None, None], tf.int32)], autograph=False)
 
 
 def computed(

@@ -14,7 +14,7 @@ from simsearch.evaluation.metrics import auc
 from simsearch.records import SentencePair
 from simsearch.training import objectives
 from simsearch.training.classifying import class_scores
-from simsearch.training.dev import computed
+from simsearch.training.dev import computed, traced
 from simsearch.training.method import Arrays, Replicas, Rows
 from simsearch.training.tokens import Tokens
 
@@ -60,10 +60,7 @@ class RerankDev:
     def measure(self, model: TrainableModel) -> dict[str, float]:
         """``auc``, and the ``accuracy`` at a probability of one half."""
         if self._scores is None:
-            any_ids = tf.TensorSpec([None, None], tf.int32)
-            self._scores = tf.function(
-                lambda ids: class_scores(model, ids), [any_ids], autograph=False
-            )
+            self._scores = traced(lambda ids: class_scores(model, ids))
         scores = computed(self._scores, self._texts, self._tokens.tokenizer.encode_pairs)[:, 0]
         right = float(np.mean((scores > 0) == (self._labels > 0.5)))
         return {"auc": auc(self._labels, scores), "accuracy": right}
