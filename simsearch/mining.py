@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from simsearch.duplicates import close_pairs
 from simsearch.errors import SettingsError
-from simsearch.records import Example, Hit, SentencePair
+from simsearch.records import Example, Hit, SentencePair, passage_of
 from simsearch.search import Searcher
 from simsearch.store import StoredIndex
 
@@ -69,7 +69,7 @@ def _different(hits: Sequence[Hit], belongs: Set[str]) -> list[str]:
     """The texts of these hits, of each document its best chunk, that are not of ``belongs``."""
     texts: dict[str, None] = {}
     for hit in hits:
-        chunk = one_line(hit.text if hit.span is None else hit.text[slice(*hit.span)])
+        chunk = one_line(passage_of(hit))
         if not {chunk, one_line(hit.text)} & belongs:
             texts[chunk] = None
     return list(texts)

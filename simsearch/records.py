@@ -47,6 +47,11 @@ class Hit:
     order_score: float | None = None
 
 
+def passage_of(hit: Hit) -> str:
+    """What of a hit's text was compared: its best chunk, or all of it."""
+    return hit.text if hit.span is None else hit.text[slice(*hit.span)]
+
+
 @dataclass(frozen=True, slots=True)
 class SentencePair:
     """Two sentences and how alike people find them (any scale; 0/1 for yes and no)."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.records import Hit
+from simsearch.records import Hit, passage_of
 from simsearch.tokenizer import TextPair
 
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class OrderReranker:
         one less the probability that they mean the same. Of a document in chunks its best chunk is
         looked at. The order of the others, and of equal ones, stays as it is.
         """
-        texts = [hit.text if hit.span is None else hit.text[slice(*hit.span)] for hit in hits]
+        texts = [passage_of(hit) for hit in hits]
         judged = [
             replace(hit, same_words=score is not None, order_score=score)
             for hit, score in zip(

@@ -10,7 +10,7 @@ import numpy as np
 from simsearch.alignment import Alignment, align
 from simsearch.errors import SettingsError
 from simsearch.files import new_file
-from simsearch.records import Hit
+from simsearch.records import Hit, passage_of
 from simsearch.search import Searcher
 from simsearch.sentence_encoder import SentenceEncoder
 
@@ -39,7 +39,7 @@ def explain(searcher: Searcher, query: str, id_: str) -> Explanation:
     encoder = searcher.encoder
     assert isinstance(encoder, SentenceEncoder)  # open_index gave it
     hit = searcher.compared(query, id_)
-    passage = hit.text if hit.span is None else hit.text[slice(*hit.span)]
+    passage = passage_of(hit)
     sides = (encoder.token_vectors(query), encoder.token_vectors(passage))
     frame = encoder.backbone.tokenizer.first, encoder.backbone.tokenizer.frame
     first, second = (_inner(tokens, vectors, *frame) for tokens, vectors in sides)
