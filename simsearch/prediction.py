@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,5 +126,6 @@ class Predictor:
             raise SettingsError(f"this model predicts {self.kind}, not {kind}")
 
 
+@lru_cache(maxsize=100_000)  # asked of every token of every candidate
 def _is_punctuation(token: str) -> bool:
     return all(unicodedata.category(c)[0] in "PSZ" for c in token.removeprefix("##"))

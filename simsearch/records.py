@@ -32,7 +32,7 @@ class Hit:
     says that the document was longer than the encoder takes: its end was not compared.
 
     Reranked by word order, ``same_words`` says whether the hit has the words of the query, and then
-    ``order_score`` how probable it is that it means the same, 0 to 1; else both are ``None``.
+    ``order_score`` how far that means the same, 0 to 1; else both are ``None``.
     """
 
     rank: int

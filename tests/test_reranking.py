@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +23,12 @@ from simsearch.errors import SettingsError
 from simsearch.evaluation.files import RetrievalData
 from simsearch.evaluation.tasks import PairsTask, RetrievalTask, WordOrderTask
 from simsearch.records import Document, Hit, Qrel, Query, SentencePair, WordOrderTriple
-from simsearch.reranking import OrderReranker, demoted, shared_words
+from simsearch.reranking import OrderReranker, demoted, kept_order
 from simsearch.search import Searcher
 from simsearch.store import StoredIndex
+
+# of "abc" and "cba": odds of 0.1 to 0.9, and a third of the letters in the same order, not 0.7
+CBA = pytest.approx(1 / (1 + 9 * math.exp(3 * (0.7 - 1 / 3))))
 
 
 class FirstLetter:
@@ -44,37 +49,47 @@ def hit(text: str, score: float, rank: int = 1) -> Hit:
     return Hit(rank, text, score, 50.0, text)
 
 
-class TestSharedWords:
+def longest_common_subsequence(a: str, b: str) -> int:
+    """By the recursion that defines it."""
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, j in itertools.product(range(len(a)), range(len(b))):
+        same = a[i] == b[j]
+        table[i + 1][j + 1] = table[i][j] + 1 if same else max(table[i][j + 1], table[i + 1][j])
+    return table[-1][-1]
+
+
+class TestKeptOrder:
     @pytest.mark.parametrize(
         ("first", "second", "share"),
         [
-            ("abc", "cba", 1),
-            ("aab", "ab", 2 / 3),
+            ("abc", "abc", 1),
+            ("abcd", "dbca", 0.5),  # b and c
+            ("abcde", "bcdea", 0.8),  # one that moved
+            ("aab", "ab", 0.8),
             ("ab", "cd", 0),
-            ("abcd", "abce", 0.6),
+            ("", "ab", 0),
             ("", "", 1),
         ],
     )
     def test_by_hand(self, first: str, second: str, share: float) -> None:
-        assert shared_words(first, second) == pytest.approx(share)
+        assert kept_order(first, second) == pytest.approx(share)
 
-    @given(st.text("abc", max_size=8), st.text("abc", max_size=8))
-    def test_order_and_sides_are_nothing_to_it(self, first: str, second: str) -> None:
-        share = shared_words(first, second)
-        assert 0 <= share <= 1
-        assert share == shared_words(second, first) == shared_words(first[::-1], second)
-        assert (share == 1) == (sorted(first) == sorted(second))
+    @given(st.text("abc", max_size=70), st.text("abc", max_size=70))
+    def test_it_is_the_longest_common_subsequence(self, first: str, second: str) -> None:
+        length = longest_common_subsequence(first, second)
+        share = 2 * length / max(1, len(first) + len(second)) if first or second else 1
+        assert kept_order(first, second) == kept_order(second, first) == pytest.approx(share)
 
 
 class TestReranker:
     def test_the_same_words_in_another_order_go_down(self) -> None:
         comparer = FirstLetter()
-        hits = [hit("cba", 0.99, 1), hit("abc!", 0.98, 2), hit("axyz", 0.7, 3), hit("b", 0.5, 4)]
+        hits = [hit("cba", 0.99, 1), hit("abc!", 0.98, 2), hit("abcc", 0.7, 3), hit("b", 0.5, 4)]
         found = OrderReranker(comparer).rerank("abc", hits)
         assert [(h.rank, h.text, h.same_words, h.order_score) for h in found] == [
             (1, "abc!", True, 1.0),  # word for word
-            (2, "axyz", False, None),
-            (3, "cba", True, 0.1),  # ordered as by 0.99 * 0.55
+            (2, "abcc", False, None),
+            (3, "cba", True, CBA),  # ordered as by 0.99 * 0.52
             (4, "b", False, None),
         ]
         assert [h.score for h in found] == [0.98, 0.7, 0.99, 0.5]
@@ -92,7 +107,7 @@ class TestReranker:
         comparer = FirstLetter()
         long = replace(hit("zzzz cba zzzz", 0.9), span=(5, 8))
         (found,) = OrderReranker(comparer).rerank("abc", [long])
-        assert (found.same_words, found.order_score) == (True, 0.1)
+        assert (found.same_words, found.order_score) == (True, CBA)
         assert comparer.asked == [("abc", "cba")]
 
     def test_a_doubt_never_lifts(self) -> None:
@@ -124,7 +139,7 @@ class TestSearch:
     def test_without_a_reranker(self, folder: Path) -> None:
         with (
             Searcher(ENCODER, StoredIndex.open(folder)) as searcher,
-            pytest.raises(SettingsError, match="--reranker"),
+            pytest.raises(SettingsError, match="a Searcher that was given a reranker"),
         ):
             searcher.query("abc", rerank="order")
 
@@ -165,7 +180,7 @@ class TestShown:
     def test_as_json(self) -> None:
         hits = OrderReranker(FirstLetter()).rerank("abc", [hit("cba", 0.9), hit("xyz", 0.2)])
         first, second = json.loads(json.dumps(hits_as_json("abc", hits)))["hits"]
-        assert (first["same_words"], first["order_score"]) == (True, 0.1)
+        assert (first["same_words"], first["order_score"]) == (True, CBA)
         assert second["same_words"] is False
         assert "order_score" not in second
         (plain,) = hits_as_json("abc", [hit("cba", 0.9)])["hits"]

@@ -144,12 +144,18 @@ def benchmark(
 
 
 class _Remembering:
-    """A comparer that is asked once for each pair, whatever the number of strategies."""
+    """A comparer that is asked once for each text and pair, whatever the number of strategies."""
 
     def __init__(self, comparer: Comparer) -> None:
         self._comparer = comparer
         self._known: dict[TextPair, float] = {}
-        self.words = comparer.words
+        self._words: dict[str, list[str]] = {}
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """See ``Comparer``."""
+        new = [text for text in texts if text not in self._words]
+        self._words.update(zip(new, self._comparer.words(new), strict=True))
+        return [self._words[text] for text in texts]
 
     def same_meaning(self, pairs: Sequence[TextPair]) -> Floats:
         """See ``Comparer``."""
