@@ -134,7 +134,7 @@ SCORERS: dict[type, Any] = {
 def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="zhen-mini")
+    parser.add_argument("--model", default="zhen-small")
     parser.add_argument("--pooling", default="mean")
     for kind in ("pairs", "retrieval", "classification", "word-order"):
         parser.add_argument(f"--{kind}", action="append", default=[], metavar="PATH")

@@ -28,7 +28,7 @@ _TOKENIZER_FILES = (
 def write_model(model: str, folder: Path) -> None:
     """Write a model, a name or folder that simsearch takes, so that all engines can read it.
 
-    "random-base" is a BERT of BERT-base's size with random weights and zhen-mini's vocabulary.
+    "random-base" is a BERT of BERT-base's size with random weights and zhen-small's vocabulary.
     """
     from simsearch import SentenceEncoder
 
@@ -36,8 +36,8 @@ def write_model(model: str, folder: Path) -> None:
     if (source / "modules.json").exists():
         shutil.copytree(source, folder)
     elif model == RANDOM_BASE:
-        exported = folder.with_name("zhen-mini")
-        SentenceEncoder.load("zhen-mini", precision="float32").export_hf(exported)
+        exported = folder.with_name("zhen-small")
+        SentenceEncoder.load("zhen-small", precision="float32").export_hf(exported)
         _write_random(exported, folder)
     else:
         SentenceEncoder.load(model, precision="float32").export_hf(folder)

@@ -68,7 +68,7 @@ POOLINGS: tuple[tuple[str, list[int] | None], ...] = (
     ("position_weighted_mean", [-3, -1]),
     ("max", [3]),
 )
-"""Poolings and hidden states that are exported of zhen-mini."""
+"""Poolings and hidden states that are exported of zhen-small."""
 PEER_PROGRAM = """
 import importlib.metadata, json, sys
 from pathlib import Path
@@ -105,7 +105,7 @@ TINY = Architecture(
     hidden_act="gelu",
     layer_norm_eps=1e-12,
 )
-"""The architecture of the random models; its vocabulary is zhen-mini's."""
+"""The architecture of the random models; its vocabulary is zhen-small's."""
 FAMILIES = (
     TINY,
     replace(TINY, family="albert", embedding_size=24, hidden_act="gelu_new"),
@@ -161,10 +161,10 @@ def main() -> int:
 def _cases(named: tuple[str, str], sentences: Sequence[str], root: Path) -> Iterator[Case]:
     """Every case, ``named`` being the title and the folder of the model to compare."""
     for pooling, layers in POOLINGS:
-        title = f"zhen-mini, {pooling}{f' of layers {layers}' if layers else ''}"
-        yield Case(title, "zhen-mini", {"pooling": pooling, "layers": layers})
+        title = f"zhen-small, {pooling}{f' of layers {layers}' if layers else ''}"
+        yield Case(title, "zhen-small", {"pooling": pooling, "layers": layers})
     yield Case(f"{named[0]}, mean", named[1], {"pooling": "mean"})
-    mini = ("zhen-mini", "zhen-mini")
+    mini = ("zhen-small", "zhen-small")
     for (title, model), pooling in ((mini, "mean"), (mini, "first_last_mean"), (named, "mean")):
         plain = SentenceEncoder.load(model, pooling=pooling, precision="float32")
         whitening = plain.fit_whitening(sentences)
@@ -203,11 +203,11 @@ def _tokenizers(sentences: Sequence[str], root: Path) -> Iterator[Case]:
 
 
 def _write_random(folder: Path, a: Architecture, tokens: int | None = None) -> Path:
-    """A random checkpoint in Google layout, with zhen-mini's vocabulary.
+    """A random checkpoint in Google layout, with zhen-small's vocabulary.
 
     ``tokens`` is how many its embedding table has, where another tokenizer is to follow.
     """
-    vocabulary = load_checkpoint("zhen-mini").vocabulary
+    vocabulary = load_checkpoint("zhen-small").vocabulary
     a = replace(a, vocab_size=tokens or vocabulary.size)
     random = np.random.default_rng(0)
     variables = {

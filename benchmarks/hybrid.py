@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Dense, lexical and hybrid search, compared.")
     parser.add_argument("--retrieval", action="append", required=True, type=Path, help="BEIR")
-    parser.add_argument("--model", default="zhen-mini", help="a name or folder")
+    parser.add_argument("--model", default="zhen-small", help="a name or folder")
     parser.add_argument("--among", type=Path, help="lines of text to hide the documents among")
     parser.add_argument("--count", default=50_000, type=int, help="how many of them")
     parser.add_argument("--depth", default=100, type=int, help="of the lists that are fused")

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--train", type=Path, required=True, metavar="FILE")
     parser.add_argument("--test", type=Path, required=True, metavar="FILE")
     parser.add_argument("--model", required=True, metavar="DIR", help="what the training made")
-    parser.add_argument("--frozen", default="zhen-mini", metavar="M", help="what it began with")
+    parser.add_argument("--frozen", default="zhen-small", metavar="M", help="what it began with")
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.model)
     if predictor.kind == "classes":

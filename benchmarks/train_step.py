@@ -91,9 +91,9 @@ def main() -> int:
             : arguments.steps * arguments.batch_size
         ]
         pairs.write_text("\n".join(lines) + "\n", "utf-8")
-        SentenceEncoder.load("zhen-mini").export_hf(folder / "zhen-mini")
+        SentenceEncoder.load("zhen-small").export_hf(folder / "zhen-small")
         second = "all-MiniLM-L6-v2" if arguments.model_dir is None else arguments.model_dir.name
-        models = {"zhen-mini": folder / "zhen-mini", second: Path(minilm)}
+        models = {"zhen-small": folder / "zhen-small", second: Path(minilm)}
         rows, versions = [], {}
         for model, path in models.items():
             for precision in ("float32", "bfloat16"):

@@ -79,7 +79,7 @@ _Model = TypeVar("_Model", bound=_Section)
 class EncoderSettings(_Section):
     """Which encoder, and how it pools. ``None`` means: as the checkpoint says."""
 
-    model: str = "zhen-mini"
+    model: str = "zhen-small"
     family: Family | None = None
     lower_case: bool | None = None
     strip_accents: bool | None = None
@@ -138,7 +138,7 @@ class QuerySettings(_Section):
     threshold: float | None = pydantic.Field(default=None, ge=-1, le=1)
     mode: Mode = "dense"
     rerank: Rerank | None = None
-    reranker: str | None = None
+    reranker: str = "zhen-order"
 
 
 class BenchmarkSettings(_Section):

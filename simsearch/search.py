@@ -147,8 +147,7 @@ class Searcher:
             raise SettingsError(f"rerank is {rerank!r}; give one of {', '.join(RERANKINGS)}")
         if self.reranker is None:
             raise SettingsError(
-                "rerank needs a model that compares two texts, such as `simsearch train rerank` "
-                "makes; name it with --reranker, or as `reranker` of open_index"
+                "rerank needs a Searcher that was given a reranker, as `open_index` gives it one"
             )
         return self.reranker
 

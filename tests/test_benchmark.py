@@ -362,7 +362,7 @@ def test_word_order_decides_only_where_nothing_else_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["zhen-mini", "hfl/chinese-roberta", "it's here", "模型 一", "123", "null", "a: b"]
+    "model", ["zhen-small", "hfl/chinese-roberta", "it's here", "模型 一", "123", "null", "a: b"]
 )
 def test_the_lines_for_config_yaml_are_read_as_they_were_meant(tmp_path: Path, model: str) -> None:
     choice = replace(outcome("max", RIGHT, dim=64), model=model)

@@ -28,9 +28,9 @@ SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "checkpoints"
 
 
 def test_the_embedded_model_is_what_its_readme_says() -> None:
-    checkpoint = load_checkpoint("zhen-mini")
+    checkpoint = load_checkpoint("zhen-small")
     a = checkpoint.architecture
-    assert (a.family, a.num_hidden_layers, a.hidden_size, a.vocab_size) == ("bert", 6, 384, 13085)
+    assert (a.family, a.num_hidden_layers, a.hidden_size, a.vocab_size) == ("bert", 6, 384, 14056)
     assert (checkpoint.lower_case, checkpoint.max_length, checkpoint.pooling) == (True, 512, "mean")
     assert (checkpoint.folder / "README.md").is_file()
 

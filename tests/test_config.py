@@ -159,7 +159,7 @@ def test_null_takes_an_optional_setting_back_to_not_given() -> None:
         ("corpus: {chunk: []}", "corpus.chunk is []; expected the tokens of a chunk and the over"),
         ("benchmark: {poolings: mean}", "benchmark.poolings is 'mean'; input should be a valid l"),
         ("benchmark: {poolings: [men]}", "benchmark.poolings.0 is 'men'"),
-        ("encoder: zhen-mini", "encoder is 'zhen-mini'; input should be a valid dict"),
+        ("encoder: zhen-small", "encoder is 'zhen-small'; input should be a valid dict"),
         ("query: [k, 3]", "query is ['k', 3]; input should be a valid dict"),
         ("- encoder", "设置.yaml: expected sections such as 'encoder:', got list"),
         ("encoder", "设置.yaml: expected sections such as 'encoder:', got str"),
@@ -210,8 +210,8 @@ def test_what_is_not_yaml_is_refused(content: str | bytes) -> None:
 
 
 def test_a_section_of_the_wrong_type_is_refused_beside_a_flag_too() -> None:
-    Path("config.yaml").write_text("encoder: zhen-mini\n")
-    with pytest.raises(SettingsError, match="encoder is 'zhen-mini'"):
+    Path("config.yaml").write_text("encoder: zhen-small\n")
+    with pytest.raises(SettingsError, match="encoder is 'zhen-small'"):
         settings_from({"pooling": "cls"})
 
 

@@ -17,7 +17,7 @@ rjieba = pytest.importorskip("rjieba")
 
 @pytest.fixture(scope="module")
 def tokens() -> Tokens:
-    return Tokens(load_checkpoint("zhen-mini"))
+    return Tokens(load_checkpoint("zhen-small"))
 
 
 def words_of(tokenizer: Tokenizer, text: str, most: int = 1000) -> list[str]:

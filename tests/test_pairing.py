@@ -19,7 +19,7 @@ from simsearch.errors import SettingsError
 from simsearch.tokenizer import Tokenizer
 from simsearch.training import objectives
 
-CHECKPOINT = load_checkpoint("zhen-mini")
+CHECKPOINT = load_checkpoint("zhen-small")
 
 
 def tokenizer(max_length: int) -> Tokenizer:

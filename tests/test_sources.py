@@ -29,7 +29,7 @@ from simsearch.errors import CheckpointError, SettingsError
 from simsearch.evaluation.tasks import WordOrderTask
 from simsearch.records import WordOrderTriple
 from simsearch.sentence_encoder import SentenceEncoder
-from simsearch.sources import MODELS, find_source, state_of
+from simsearch.sources import DEFAULT_MODEL, DEFAULT_RERANKER, MODELS, find_source, state_of
 from simsearch.sources.registry import installed_folder
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 @pytest.fixture
 def huggingface_copy(tmp_path: Path) -> dict[str, bytes]:
     """The embedded model as its owner would publish it on the hub."""
-    checkpoint = load_checkpoint("zhen-mini")
+    checkpoint = load_checkpoint("zhen-small")
     a = checkpoint.architecture
     variables = bert.checkpoint_variables(checkpoint)
     tensors = {
@@ -85,14 +85,14 @@ def huggingface_copy(tmp_path: Path) -> dict[str, bytes]:
 def test_the_embedded_weights_are_one_encoder_in_whatever_way_they_come(
     hub: HubServer, huggingface_copy: dict[str, bytes], tmp_path: Path
 ) -> None:
-    google = files_of(load_checkpoint("zhen-mini").folder)
+    google = files_of(load_checkpoint("zhen-small").folder)
     hub.add("owner/zhen", huggingface_copy)
     (tmp_path / "下载 model.zip").write_bytes(zipped(google))
     with FileServer() as web:
         tar = web.serve("/zh_L-6.tar.gz", Served(tarred(google)))
-        plain = shutil.copytree(load_checkpoint("zhen-mini").folder, tmp_path / "google")
+        plain = shutil.copytree(load_checkpoint("zhen-small").folder, tmp_path / "google")
         names = [str(plain), str(tmp_path / "下载 model.zip"), tar, "owner/zhen"]
-        ours = SentenceEncoder.load("zhen-mini")
+        ours = SentenceEncoder.load("zhen-small")
         for name in names:
             theirs = SentenceEncoder.load(name)
             assert theirs.fingerprint == ours.fingerprint
@@ -167,7 +167,8 @@ def test_what_is_in_an_address_and_secret_is_not_in_an_index(tmp_path: Path) -> 
 def test_every_short_name_has_one_source_and_says_what_people_need() -> None:
     for model in MODELS.values():
         sources = [model.repo, model.url]
-        assert sum(source is not None for source in sources) == (model.name != "zhen-mini")
+        embedded = model.name in (DEFAULT_MODEL, DEFAULT_RERANKER)
+        assert sum(source is not None for source in sources) == (not embedded)
         assert model.languages
         assert model.licence in ("Apache-2.0", "MIT")
     assert MODELS["multilingual-e5-small"].prompts == {"query": "query: ", "document": "passage: "}
@@ -298,7 +299,8 @@ def test_models_lists_every_short_name(hub: HubServer) -> None:
     rows = [json.loads(line) for line in simsearch_models("--json").stdout.splitlines()]
     assert [row["name"] for row in rows] == list(MODELS)
     assert rows[0]["state"] == "embedded"
-    assert {row["state"] for row in rows[1:]} <= {None, "installed"}
+    assert rows[1]["state"] == "embedded"
+    assert {row["state"] for row in rows[2:]} <= {None, "installed"}
     assert hub.requests == []
 
 

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from bert4keras.tokenizers import Tokenizer as Bert4kerasTokenizer
 
-VOCABULARY = load_checkpoint("zhen-mini").vocabulary
+VOCABULARY = load_checkpoint("zhen-small").vocabulary
 PAIRS = {
     lower: (
         Tokenizer(VOCABULARY, lower_case=lower, max_length=100_000),

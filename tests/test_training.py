@@ -343,7 +343,7 @@ class TestErrors:
 
     def test_teachers(self, attempt: Any, files: Path, tmp_path: Path) -> None:
         assert attempt("distill").match("method 'distill' needs a teacher")
-        assert attempt("mlm", teacher="zhen-mini").match("no other method has one")
+        assert attempt("mlm", teacher="zhen-small").match("no other method has one")
         bad = tmp_path / "bad.npy"
         for rows, message in {
             "short": r"bad\.npy: has 63 rows, and the data 64 texts",

@@ -1,6 +1,6 @@
 """Writes a checkpoint of another one's shape and vocabulary with random weights: a control.
 
-    python tools/random_checkpoint.py zhen-mini checkpoints/random-mini
+    python tools/random_checkpoint.py zhen-small checkpoints/random-mini
 
 The weights are those that BERT's training starts from (Devlin et al. 2019): normal of standard
 deviation 0.02, cut off at two; biases 0, the scales of the normalisations 1.

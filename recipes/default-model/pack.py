@@ -21,6 +21,7 @@ from simsearch.checkpoint import load_checkpoint
 from simsearch.sentence_encoder import SentenceEncoder
 
 _EACH = 1000
+_BESIDE = ("vocab.txt", "bert_config.json", "simsearch.json", "head.json", "head.safetensors")
 
 
 def centred(
@@ -51,9 +52,9 @@ def main() -> None:
     options.out.mkdir(parents=True)
     half = {name: values.astype(np.float16) for name, values in variables.items()}
     write_google_checkpoint(half, options.out / "bert_model.ckpt")
-    for name in ("vocab.txt", "bert_config.json"):
-        shutil.copyfile(options.model / name, options.out / name)
-    shutil.copyfile(options.model / "simsearch.json", options.out / "simsearch.json")
+    for name in _BESIDE:
+        if (options.model / name).is_file():
+            shutil.copyfile(options.model / name, options.out / name)
     size = sum(path.stat().st_size for path in options.out.iterdir())
     facts = {"parameters": sum(v.size for v in half.values()), "bytes": size}
     print(json.dumps(facts))

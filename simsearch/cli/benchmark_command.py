@@ -14,6 +14,7 @@ from simsearch.cli.options import (
     corpus_options,
     json_option,
     print_json,
+    reranker_option,
     settings_from,
     several,
 )
@@ -67,7 +68,7 @@ from simsearch.cli.options import (
     type=click.Choice(["order"]),
     help="Also with pairs of the same words looked at again.",
 )
-@click.option("--reranker", metavar="M", help="For that: what `simsearch train rerank` made.")
+@reranker_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -117,8 +118,6 @@ def benchmark(
     settings = settings_from(options, default_precision="float32")
     # asked for on the command line only: it doubles the work
     comparer = settings.query.reranker if options["rerank"] else None
-    if options["rerank"] and comparer is None:
-        raise click.UsageError("--rerank order needs --reranker M, a model that compares two texts")
     # what config.yaml says comes after the hidden states is one strategy; this compares many
     compared = {
         "pooling": None,

@@ -29,6 +29,7 @@ from simsearch.cli.options import (
     model_option,
     pooling_option,
     print_json,
+    reranker_option,
     settings_from,
     unicode_text,
 )
@@ -158,7 +159,7 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
     type=click.Choice(["order"]),
     help="Look again at hits that have the query's words: do they say the same?",
 )
-@click.option("--reranker", metavar="M", help="For that: what `simsearch train rerank` made.")
+@reranker_option
 @model_option
 @pooling_option
 @encoder_options
@@ -186,9 +187,7 @@ def query(
     wanted = settings.query
     given = encoder_overrides(options)
     with loading(options["model"]):
-        searcher = pipeline.open_index(
-            index, overrides=given, reranker=wanted.reranker if wanted.rerank else None
-        )
+        searcher = pipeline.open_index(index, overrides=given, reranker=wanted.reranker)
     with searcher:
         for texts in [list(text)] if text else line_batches(stdin_lines()):
             answers = searcher.search(

@@ -79,7 +79,7 @@ def export_hf(out: Path, as_json: bool, **options: Any) -> None:
     max over several layers.
 
     \b
-    simsearch export-hf --out zhen-mini-128 --whitening faq-whitening.npz --dim 128
+    simsearch export-hf --out zhen-small-128 --whitening faq-whitening.npz --dim 128
     """
     from simsearch import pipeline
     from simsearch.cli.render import loading
@@ -104,4 +104,5 @@ def _as_json(model: Any) -> dict[str, Any]:
         "pooling": model.pooling,
         "prompts": dict(model.prompts),
         "tuned": model.tuned,
+        "reads_pairs": model.reads_pairs,
     }

@@ -109,6 +109,9 @@ json_option = click.option(
 model_option = click.option(
     "--model", metavar="M", help="Folder, archive, hub repository or short name (`models`)."
 )
+reranker_option = click.option(
+    "--reranker", metavar="M", help="For that: another model that compares two texts."
+)
 pooling_option = click.option(
     "--pooling", metavar="P", help="cls, mean, max, first_last_mean, … (see the README)."
 )

@@ -171,12 +171,14 @@ def print_models(rows: Sequence[tuple[Model, str]]) -> None:
     for name in names[: 6 if console.width >= _WIDE else 4]:
         shown.add_column(name, no_wrap=True, style="dim" if name == "from" else "")
     for model, state in rows:
-        label = Text(model.name + ("" if model.tuned else " *"), style="bold")
+        mark = " †" if model.reads_pairs else "" if model.tuned else " *"
+        label = Text(model.name + mark, style="bold")
         prompts = " + prompts" if any(model.prompts.values()) else ""
         cells = (state, model.languages, model.pooling + prompts, model.licence, model.publisher)
         shown.add_row(label, *cells[: len(shown.columns) - 1])
     console.print(shown)
     console.print(Text("* pretrained, not tuned: poor at similarity as it is", style="dim"))
+    console.print(Text("† for --reranker: reads a query and a hit together", style="dim"))
 
 
 def print_results(results: Sequence[BenchmarkResult]) -> None:

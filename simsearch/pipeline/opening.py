@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from simsearch.config import EncoderSettings, encoder_settings
 from simsearch.errors import CheckpointError, SettingsError
@@ -12,7 +16,9 @@ from simsearch.prediction import Predictor
 from simsearch.reranking import OrderReranker
 from simsearch.search import Searcher
 from simsearch.sentence_encoder import SentenceEncoder
+from simsearch.sources import DEFAULT_RERANKER
 from simsearch.store import StoredIndex
+from simsearch.tokenizer import TextPair
 
 
 def load_encoder(settings: EncoderSettings, *, offline: bool = False) -> SentenceEncoder:
@@ -40,24 +46,43 @@ def open_index(
     *,
     encoder: SentenceEncoder | None = None,
     overrides: Mapping[str, Any] | None = None,
-    reranker: str | Path | None = None,
+    reranker: str | Path = DEFAULT_RERANKER,
 ) -> Searcher:
     """Open a finished index for queries, with the encoder that it was built with.
 
     ``overrides`` are encoder settings to use instead of the stored ones (a checkpoint that has
-    moved, another runtime). ``reranker`` is what `simsearch train rerank` made, for searches with
-    ``rerank``. Raises the StoreErrors of the folder, and EncoderMismatchError if the
-    encoder is not the one of the index, CheckpointError for a model that cannot be had.
+    moved, another runtime). ``reranker`` is a model such as `simsearch train rerank` makes; the
+    first search with ``rerank`` loads it. Raises the StoreErrors of the folder, and
+    EncoderMismatchError if the encoder is not the one of the index, CheckpointError for a model
+    that cannot be had.
     """
     stored = StoredIndex.open(Path(folder))
     try:
         if encoder is None:
             encoder = index_encoder(stored.folder, stored.settings, overrides or {})
-        again = None if reranker is None else OrderReranker(Predictor.load(reranker))
-        return Searcher(encoder, stored, again)
+        return Searcher(encoder, stored, OrderReranker(_Comparer(reranker)))
     except BaseException:
         stored.close()
         raise
+
+
+class _Comparer:
+    """A model that is loaded when it is first asked: most searches need none."""
+
+    def __init__(self, model: str | Path) -> None:
+        self._model = model
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor.load(self._model)
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """See ``Comparer``."""
+        return self._predictor.words(texts)
+
+    def same_meaning(self, pairs: Sequence[TextPair]) -> npt.NDArray[np.float64]:
+        """See ``Comparer``."""
+        return self._predictor.same_meaning(pairs)
 
 
 def index_encoder(

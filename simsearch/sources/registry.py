@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-DEFAULT_MODEL = "zhen-mini"
+DEFAULT_MODEL = "zhen-small"
+DEFAULT_RERANKER = "zhen-order"
 _BGE_ZH = "为这个句子生成表示以用于检索相关文章："
 _E5 = {"query": "query: ", "document": "passage: "}
 
@@ -23,7 +24,7 @@ class Model:
     ``weights`` is the SHA-256 of its variables (see ``weights.weight_hashes``), where it is known.
     ``pooling``, ``prompts`` and ``config`` (keys of the config file) are for checkpoints whose own
     files don't say. A model that is not ``tuned`` has only been pretrained: its sentence vectors
-    are poor at similarity.
+    are poor at similarity. One that ``reads_pairs`` is for ``--reranker``, not for vectors.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     prompts: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     tuned: bool = True
+    reads_pairs: bool = False
 
     @property
     def source(self) -> str:
@@ -61,7 +63,14 @@ MODELS: Mapping[str, Model] = {
             DEFAULT_MODEL,
             "zh en",
             "Apache-2.0",
-            weights="d967f570e29a444513de47f8ccaf347852297f2413a507fab5bc6d1270c87196",
+            weights="86c9a92c8e43f42e1ff7adfe3da23ea1a9cbd8a8207b2484cd588b206c687952",
+        ),
+        Model(
+            DEFAULT_RERANKER,
+            "zh en",
+            "Apache-2.0",
+            weights="eb421f0058ea20c29e566e2ec39e78664b6cb7d1bc5e5ee77ad4febbd8642c26",
+            reads_pairs=True,
         ),
         _pretrained("bert-base-chinese", "google-bert/bert-base-chinese", "zh"),
         _pretrained("chinese-bert-wwm", "hfl/chinese-bert-wwm", "zh"),

@@ -31,7 +31,7 @@ from simsearch.weights import WeightHashes
 _BATCH_TOKENS = 2048
 # A text of another length than the one before takes a millisecond more, whatever the model. So a
 # text alone is padded, to lengths so far apart that this takes half as long: as many numbers of
-# the model's products, times tokens. (A BERT-base is not padded, the embedded model to 27s.)
+# the model's products, times tokens. (A BERT-base is not padded, the embedded model to 21s.)
 _PADDED_PRODUCTS = 128e6
 # To compile takes as long as some dozens of batches, and a stream a core saves a tenth of them or
 # more; fewer batches are run one after the other, each by all cores.
