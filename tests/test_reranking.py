@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from test_changes import row
 from test_store import ENCODER, build
 
+import simsearch
 from simsearch.cli.commands import cli
 from simsearch.cli.render import hits_as_json, print_hits
 from simsearch.errors import SettingsError
@@ -142,6 +143,22 @@ class TestSearch:
             pytest.raises(SettingsError, match="a Searcher that was given a reranker"),
         ):
             searcher.query("abc", rerank="order")
+
+
+def test_the_embedded_reranker_puts_swapped_roles_down(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("The dog bit the man.\nThe man bit the dog.\n今天天气很好。\n", "utf-8")
+    simsearch.build(corpus, tmp_path / "i")
+    with simsearch.open_index(tmp_path / "i") as searcher:
+        plain = searcher.query("the man bit the dog", k=3)
+        assert plain[0].score - plain[1].score < 0.02
+        found = searcher.query("the man bit the dog", k=3, rerank="order")
+    by_text = {h.text: (h.rank, h.same_words) for h in found}
+    assert by_text["The man bit the dog."] == (1, True)
+    assert by_text["The dog bit the man."] == (3, True)
+    (swap,) = (h for h in found if h.text == "The dog bit the man.")
+    assert swap.order_score is not None
+    assert swap.order_score < 0.1
 
 
 class TestEvaluation:
