@@ -22,10 +22,10 @@ _DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
 _PARTS = "morning|evening|night|noon|midnight|day|week|month|year|moment|hour|minute|season|summer"
 _MORE_PARTS = "winter|spring|autumn|century|afternoon|time|dinner|supper|breakfast|lunch|war"
 _TIME = rf"(?:{_MONTHS}|{_DAYS}|(?:{_PARTS}|{_MORE_PARTS})s?|\d{{4}})"
-TIMED = rf"(?:(?:in|on|at|for|by|since|until) [^,;:\"]*\b{_TIME}\b|during [^,;:\"]+)"
+_TIMED = rf"(?:(?:in|on|at|for|by|since|until) [^,;:\"]*\b{_TIME}\b|during [^,;:\"]+)"
 """A prepositional phrase that says when."""
-_LAST = re.compile(rf"([^,;:\"]{{15,}}) ({TIMED})\.")
-_FIRST = re.compile(rf"({TIMED}),? ([^,;:\"]{{15,}})\.", re.I)
+_LAST = re.compile(rf"([^,;:\"]{{15,}}) ({_TIMED})\.")
+_FIRST = re.compile(rf"({_TIMED}),? ([^,;:\"]{{15,}})\.", re.I)
 _OWNED = re.compile(r"\bthe ([a-z]{3,}) of ([A-Z][a-z]+)\b(?! [A-Z])")
 _OWNER = re.compile(r"\b([A-Z][a-z]+)'s (?!own)([a-z]{3,})\b(?=[,.;]| (?:was|is|had|has|and)\b)")
 _SIDE = r"((?:the |a |an |his |her |their |my |our )?[a-z]{3,})"
