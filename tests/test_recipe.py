@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import random
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -23,6 +24,7 @@ import student
 import targets
 import vocabulary
 from everyday import Everyday
+from facts import Facts
 from rewording import Edit, Rewording, names_turned, owner_turned, sides_turned, time_moved
 from sources import Material, word_order_triples
 
@@ -176,7 +178,7 @@ def material(folder: Path, chinese: str = "", english: str = "", **files: str) -
 class TestPairs:
     def test_english_clauses_move_with_their_conjunction(self, tmp_path: Path) -> None:
         line = "After the rain stopped, we went home."
-        found = set(pairs.moved_english(material(tmp_path, english=line), random.Random(0)))
+        found = set(pairs.clauses_english(material(tmp_path, english=line), random.Random(0)))
         assert found == {
             (1, line, "We went home after the rain stopped."),
             (0, line, "After we went home, the rain stopped."),
@@ -210,20 +212,52 @@ class TestPairs:
             "dict__data.noun": "0 04 n 02 bread 0 butter 0 000 | food",
             "jieba__dict.txt": "苹果 9 n\n香蕉 9 n\n喜欢 9 v",
         }
-        some = material(tmp_path, "他喜欢苹果和香蕉。", "He likes bread and butter.", **files)
-        english = list(pairs.coordinated_english(some, random.Random(0)))
-        assert english == [(1, "He likes bread and butter.", "He likes butter and bread.")]
+        line = "Every morning he likes bread and butter."
+        some = material(tmp_path, "他喜欢苹果和香蕉。", line, **files)
+        english = list(pairs.moved_english(some, random.Random(0)))
+        assert english == [(1, line, "Every morning he likes butter and bread.")]
         chinese = list(pairs.coordinated_chinese(some, random.Random(0)))
         assert chinese == [(1, "他喜欢苹果和香蕉。", "他喜欢香蕉和苹果。")]
 
     def test_words_across_an_and_do_not(self) -> None:
-        words = ["bread", " and ", "butter", " for ", "cats"]
-        kinds = ["n", "", "n", "", "n"]
-        found = {
-            pairs._exchanged(words, kinds, random.Random(seed), {" and "}) for seed in range(30)
-        }
+        words = ["bread", " ", "and", " ", "butter", " ", "for", " ", "cats"]
+        kinds = ["n" if word in ("bread", "butter", "cats") else "" for word in words]
+        found = {pairs._exchanged(words, kinds, random.Random(seed), {"and"}) for seed in range(30)}
         # bread with butter or cats would cross the "and"
         assert found == {"bread and cats for butter"}
+
+    def test_far_from_each_other_an_and_between_words_does_not_join_them(self) -> None:
+        words = list("a-b+c-d-e-f")
+        kinds = ["n", *[""] * 9, "n"]
+        found = pairs._exchanged(words, kinds, random.Random(0), {"+"})
+        assert found == "f-b+c-d-e-a"
+
+    def test_a_time_moves_and_names_are_exchanged(self, tmp_path: Path) -> None:
+        line = "Long ago Anna met her teacher and Peter in the evening."
+        moved = "In the evening, Long ago Anna met her teacher and Peter."
+        exchanged = "Long ago Peter met her teacher and Anna in the evening."
+        both = "In the evening, Long ago Peter met her teacher and Anna."
+        (one, first, same), (zero, again, swap) = pairs.moved_english(
+            material(tmp_path, english=line), random.Random(0)
+        )
+        assert (one, first, same) == (1, line, moved)
+        assert (zero, again) == (0, line)
+        assert swap in (exchanged, both)
+
+    def test_names_are_those_of_people_with_years_and_of_places(self, tmp_path: Path) -> None:
+        lines = [
+            "1 18 n 02 Verdi 0 Giuseppe_Verdi 0 001 @i 2 n 0000 | Italian composer (1813-1901)",
+            "1 18 n 02 Utu 0 Utug 0 001 @i 2 n 0000 | sun god",
+            "1 15 n 01 Zomba 0 001 @i 2 n 0000 | a city in southern Malawi",
+            "1 15 n 02 Chad 0 Tchad 0 001 @i 2 n 0000 | a landlocked desert republic in Africa",
+            "1 15 n 01 city 0 001 @ 2 n 0000 | a large town",
+        ]
+        some = material(tmp_path, **{"dict__data.noun": "\n".join(lines)})
+        assert pairs._names(some) == {
+            "person": ["Giuseppe Verdi"],
+            "city": ["Zomba"],
+            "country": ["Chad"],
+        }
 
     def test_two_fillings_of_a_frame_differ(self) -> None:
         for first, second in itertools.islice(Everyday().contrasts(random.Random(2)), 50):
@@ -240,6 +274,58 @@ class TestPairs:
         assert (one, zero) == (1, 0)
         assert other == line.replace("lawyer", "attorney")
         assert swap == other.replace("Anna", "*").replace("Peter", "Anna").replace("*", "Peter")
+
+
+class TestFacts:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "facts.yaml"
+        path.write_text(
+            """
+            en:
+              lexicons: {town: [Riga, Oslo]}
+              frames:
+                - "In {y:year} {c:town} beat {d:town}. = {c} beat {d} in {y}."
+            zh:
+              lexicons: {person: [], surname: [王], given: [明], foreign: [约翰], family: [贝尔]}
+              frames: ["{a1:person}和{a2:person}相识。"]
+            """,
+            "utf-8",
+        )
+        return path
+
+    def test_a_fact_in_another_order_is_the_same_and_with_an_exchange_is_not(
+        self, path: Path
+    ) -> None:
+        labels = []
+        for label, first, second in itertools.islice(
+            Facts("en", {}, path).pairs(random.Random(0)), 80
+        ):
+            texts = (first.strip(".").lower(), second.strip(".").lower())
+            assert sorted(texts[0].split()) == sorted(texts[1].split())
+            loser, other = (re.findall("beat (riga|oslo)", text) for text in texts)
+            assert (loser == other) == (label == 1)
+            labels.append(label)
+        assert 20 < sum(labels) < 50
+
+    def test_peers_change_places(self, path: Path) -> None:
+        made = itertools.islice(Facts("zh", {}, path).pairs(random.Random(0)), 20)
+        assert {pair[0] for pair in made} == {1}
+        _, first, second = next(Facts("zh", {}, path).pairs(random.Random(0)))
+        assert {first, second} == {"王明和约翰·贝尔相识。", "约翰·贝尔和王明相识。"}
+
+    def test_a_frame_names_a_lexicon_that_there_is(self, path: Path) -> None:
+        path.write_text('en: {lexicons: {}, frames: ["{a:animal} sleeps."]}', "utf-8")
+        with pytest.raises(ValueError, match="there is no lexicon 'animal'"):
+            Facts("en", {}, path)
+
+    @pytest.mark.parametrize("language", ["en", "zh"])
+    def test_no_wording_drops_or_adds_a_slot(self, language: str) -> None:
+        names = {kind: [f"A{n}" for n in range(9)] for kind in ("person", "city", "country")}
+        facts = Facts(language, names if language == "en" else {})
+        for first, *others in facts.frames:
+            slots = sorted(re.findall(r"{(\w+):", first))
+            assert all(sorted(re.findall(r"{(\w+)}", other)) == slots for other in others), first
 
 
 class TestRewording:

