@@ -26,7 +26,7 @@ lint: $(VENV)/.ready-dev
 
 lock: $(VENV)/.ready-dev
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes \
-		--extra parquet --extra train --group bert4keras --no-annotate --upgrade --quiet \
+		--extra parquet --extra serve --extra train --group bert4keras --no-annotate --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements.txt
 	$(BIN)/uv pip compile --group dev --universal --python-version 3.10 --generate-hashes \
 		--constraints requirements.txt --no-annotate --upgrade --quiet \

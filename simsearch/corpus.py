@@ -122,6 +122,12 @@ def read_corpus(
     return (row for path, kind in files for row in _rows(path, kind, wanted))
 
 
+def object_rows(objects: Iterable[object], name: str) -> Iterator[Row | RowProblem]:
+    """The rows of JSON objects in memory, as a ``.jsonl`` file ``name`` would give them."""
+    wanted = wanted_columns(None, None, None)
+    return (_object_row(Path(name), i, item, wanted) for i, item in enumerate(objects, start=1))
+
+
 def hash_inputs(
     paths: Sequence[Path],
     *,
@@ -231,6 +237,10 @@ def _json_row(path: Path, line: int, text: str, wanted: Wanted) -> Row | RowProb
         return RowProblem(path, line, f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
         return RowProblem(path, line, f"JSON that cannot be read: {error}")
+    return _object_row(path, line, record, wanted)
+
+
+def _object_row(path: Path, line: int, record: object, wanted: Wanted) -> Row | RowProblem:
     if not isinstance(record, dict):
         return RowProblem(path, line, f"not a JSON object: {reprlib.repr(record)}")
     columns, reason = object_columns(record, wanted)

@@ -52,6 +52,22 @@ def passage_of(hit: Hit) -> str:
     return hit.text if hit.span is None else hit.text[slice(*hit.span)]
 
 
+def hit_as_json(hit: Hit) -> dict[str, Any]:
+    """A hit as a JSON object; ``span`` and what follows only where it has it."""
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "percentile": hit.percentile,
+        "text": hit.text,
+        "metadata": dict(hit.metadata),
+        **({} if hit.span is None else {"span": list(hit.span)}),
+        **({"truncated": True} if hit.truncated else {}),
+        **({} if hit.same_words is None else {"same_words": hit.same_words}),
+        **({} if hit.order_score is None else {"order_score": hit.order_score}),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class SentencePair:
     """Two sentences and how alike people find them (any scale; 0/1 for yes and no)."""

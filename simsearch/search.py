@@ -85,6 +85,8 @@ class Searcher:
         filter: Mapping[str, Any] | None = None,
         mode: Mode = "dense",
         rerank: Rerank | None = None,
+        *,
+        vectors: Vectors | None = None,
     ) -> list[list[Hit]]:
         """For each text the ``k`` documents of highest score, ordered by (-score, id).
 
@@ -98,9 +100,12 @@ class Searcher:
         Only documents whose metadata the ``filter`` matches (see ``simsearch.filters``): if there
         are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where cosines are
         below ``threshold``; none for an empty text. What any process has committed to the index
-        before is found. Raises SettingsError for a ``k`` that is no positive integer, for a
-        ``threshold`` that is no number or with another mode than "dense", for a filter, mode or
-        ``rerank`` that is none, and if ``texts`` is a single string.
+        before is found. ``vectors``, float32 (texts, dim), are those of the texts as queries, where
+        whoever asks has them already.
+
+        Raises SettingsError for a ``k`` that is no positive integer, for a ``threshold`` that is no
+        number or with another mode than "dense", for a filter, mode or ``rerank`` that is none, and
+        if ``texts`` is a single string.
         """
         if isinstance(texts, str):
             raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
@@ -112,9 +117,14 @@ class Searcher:
         answers: list[list[Hit]] = [[] for _ in texts]
         if asked:
             some = [texts[i] for i in asked]
-            vectors = None if mode == "lexical" else self.encoder.encode(some, prompt="query")
+            if mode == "lexical":
+                queries = None
+            elif vectors is None:
+                queries = self.encoder.encode(some, prompt="query")
+            else:
+                queries = vectors[asked]
             with self._reading():
-                found = self._found(some, vectors, depth, self._allowed(wanted), mode)
+                found = self._found(some, queries, depth, self._allowed(wanted), mode)
                 for i, ranked in zip(asked, found, strict=True):
                     answers[i] = self._hits(ranked, depth, threshold, mode)
         if reranker is not None:

@@ -20,6 +20,7 @@ from simsearch.cli.explain_command import explain
 from simsearch.cli.index_commands import build, duplicates, info, query
 from simsearch.cli.mine_command import mine
 from simsearch.cli.model_commands import export_hf, models
+from simsearch.cli.serve_command import serve
 from simsearch.cli.train_command import predict, train
 
 
@@ -36,7 +37,6 @@ def cli() -> None:
     """
 
 
-_SEARCHING = (build, query, explain, info, duplicates)
 _CHANGING = (add, delete, optimize, verify, repair, export, import_)
 _ENCODER = (encode, similarity, whiten, calibrate)
 for command in (
@@ -53,5 +53,6 @@ for command in (
     predict,
     models,
     export_hf,
+    serve,
 ):
     cli.add_command(command)

@@ -25,7 +25,7 @@ from rich.text import Text
 from simsearch.cli.options import counted
 from simsearch.duplicates import Duplicate
 from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, notes_of, tables
-from simsearch.records import Hit
+from simsearch.records import Hit, hit_as_json
 from simsearch.sources import Model, find_source
 
 _WIDE = 112  # columns of a terminal
@@ -45,24 +45,7 @@ def _escaped(character: str) -> str:
 
 def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
     """The JSON object of a query; ``span`` and what follows only where a hit has it."""
-    return {
-        "query": query,
-        "hits": [
-            {
-                "rank": hit.rank,
-                "id": hit.id,
-                "score": hit.score,
-                "percentile": hit.percentile,
-                "text": hit.text,
-                "metadata": dict(hit.metadata),
-                **({} if hit.span is None else {"span": list(hit.span)}),
-                **({"truncated": True} if hit.truncated else {}),
-                **({} if hit.same_words is None else {"same_words": hit.same_words}),
-                **({} if hit.order_score is None else {"order_score": hit.order_score}),
-            }
-            for hit in hits
-        ],
-    }
+    return {"query": query, "hits": [hit_as_json(hit) for hit in hits]}
 
 
 def print_prediction(text: str, found: Mapping[str, Any]) -> None:

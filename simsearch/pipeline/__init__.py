@@ -2,7 +2,15 @@
 
 from simsearch.backbone_cache import trim_pooled
 from simsearch.pipeline.building import BuildReport, build, default_index
-from simsearch.pipeline.changing import AddReport, DeleteReport, add, delete, optimize, repair
+from simsearch.pipeline.changing import (
+    AddReport,
+    DeleteReport,
+    add,
+    add_documents,
+    delete,
+    optimize,
+    repair,
+)
 from simsearch.pipeline.encoding import (
     corpus_texts,
     encode_file,
@@ -32,6 +40,7 @@ __all__ = [
     "Sweep",
     "TrainReport",
     "add",
+    "add_documents",
     "benchmark",
     "build",
     "check_report_folder",

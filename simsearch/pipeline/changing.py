@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simsearch.config import ColumnType, Duplicates, IndexSettings, OnError, corpus_settings
-from simsearch.corpus import read_corpus, usable
+from simsearch.corpus import Row, RowProblem, object_rows, read_corpus, usable
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
 from simsearch.filters import parse_filter
@@ -86,6 +86,35 @@ def add(
     settings = corpus_settings(given, "add")
     columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}
     rows = read_corpus(paths, **columns, types=settings.types)
+    return _put(index, rows, settings.on_error, settings.duplicates, encoder, overrides, progress)
+
+
+def add_documents(
+    index: str | Path,
+    documents: Sequence[Mapping[str, Any]],
+    *,
+    encoder: Encoder | None = None,
+    on_error: OnError = "stop",
+    duplicates: Duplicates = "keep",
+) -> AddReport:
+    """Put documents that are in memory into a finished index: ``add``, without a file.
+
+    Each is a JSON object with a ``text`` and, if it has one, an ``id``; what else it has is
+    metadata. Raises what ``add`` raises.
+    """
+    rows = object_rows(documents, "document")
+    return _put(index, rows, on_error, duplicates, encoder, None, None)
+
+
+def _put(
+    index: str | Path,
+    rows: Iterable[Row | RowProblem],
+    on_error: OnError,
+    duplicates: Duplicates,
+    encoder: Encoder | None,
+    overrides: Mapping[str, Any] | None,
+    progress: OnProgress | None,
+) -> AddReport:
     counts = dict.fromkeys(("added", "replaced", "relabelled", "unchanged", "truncated"), 0)
     with IndexEditor.open(Path(index)) as editor:
         if encoder is None:
