@@ -74,7 +74,7 @@ class OrderReranker:
         judged = [
             replace(hit, same_words=score is not None, order_score=score)
             for hit, score in zip(
-                hits, self._judged([(query, text) for text in texts]), strict=True
+                hits, self.order_scores([(query, text) for text in texts]), strict=True
             )
         ]
         ordered = sorted(judged, key=lambda hit: demoted(hit.score, hit.order_score), reverse=True)
@@ -82,10 +82,10 @@ class OrderReranker:
 
     def rescored(self, pairs: Sequence[TextPair], scores: Floats) -> Floats:
         """What texts of these scores are ordered by, as ``rerank`` does it; float64 (pairs,)."""
-        judged = zip(scores.tolist(), self._judged(pairs), strict=True)
+        judged = zip(scores.tolist(), self.order_scores(pairs), strict=True)
         return np.array([demoted(score, order_score) for score, order_score in judged])
 
-    def _judged(self, pairs: Sequence[TextPair]) -> list[float | None]:
+    def order_scores(self, pairs: Sequence[TextPair]) -> list[float | None]:
         """The order score, 0 to 1, of those pairs that have the same words.
 
         The comparer's odds that they mean the same, raised where most words keep their order. All
@@ -99,7 +99,7 @@ class OrderReranker:
             if words[a] != words[b] and Counter(words[a]) == Counter(words[b])
         ]
         kept = np.array([kept_order(words[a], words[b]) for a, b in asked])
-        scores = _order_scores(self._comparer.same_meaning(asked), kept)
+        scores = _in_order(self._comparer.same_meaning(asked), kept)
         known = dict(zip(asked, scores.tolist(), strict=True))
         return [1.0 if words[a] == words[b] else known.get((a, b)) for a, b in pairs]
 
@@ -109,7 +109,7 @@ def demoted(score: float, order_score: float | None) -> float:
     return score if order_score is None else score - abs(score) * _DEMOTION * (1 - order_score)
 
 
-def _order_scores(probabilities: npt.NDArray[Any], kept: Floats) -> Floats:
+def _in_order(probabilities: npt.NDArray[Any], kept: Floats) -> Floats:
     """Of each pair, (pairs,), 0 to 1."""
     p = np.clip(probabilities.astype(np.float64), 1e-9, 1 - 1e-9)
     odds = p / (1 - p) * np.exp(_KEPT_WEIGHT * (kept - _KEPT_MIDDLE))

@@ -253,7 +253,7 @@ class TestChanging:
         assert server.client.get("/v1/info").json()["count"] == 5
 
     def test_a_bad_document_changes_nothing(self, server: Server) -> None:
-        documents = [{"text": "cc"}, {"text": ""}]
+        documents = [{"text": "cc"}, {"text": " "}]
         answer = server.post("/v1/documents", {"documents": documents}, AS_WRITER)
         assert answer.status_code == 400
         assert "document:2" in answer.json()["error"]["message"]
@@ -434,6 +434,9 @@ class TestHealth:
         assert (answer.status_code, answer.json()) == (503, {"status": "stopping"})
         assert answer.headers["Connection"] == "close"
         assert server.client.get("/healthz").status_code == 200
+
+    def test_without_a_report_there_is_none(self, server: Server) -> None:
+        assert server.client.get("/v1/benchmark").json() == {"results": []}
 
     def test_metrics(self, server: Server) -> None:
         server.post("/v1/search", {"query": "a"})
@@ -628,6 +631,23 @@ def test_a_server_answers_openais_client_and_stops_without_dropping_a_request(fa
         found = np.array([item.embedding for item in answer.data])
         np.testing.assert_allclose((found * expected).sum(axis=1), 1, atol=1e-3)
         assert answer.usage.prompt_tokens == 10 + 3
+
+        pair = {"a": "狗咬人。", "b": "人咬狗。"}
+        compared = httpx.post(f"{address}/v1/compare", json=pair, timeout=60).json()
+        cosines = {row["pooling"]: row["score"] for row in compared["poolings"]}
+        assert cosines["static_mean"] == pytest.approx(1, abs=1e-6)
+        assert 0.9 < cosines["mean"] < 0.9999
+        assert compared["tokens_a"] == ["狗", "咬", "人", "。"]
+        assert np.argmax(compared["cosines"], axis=1).tolist() == [2, 1, 0, 3]
+        assert 0 < compared["order_score"] < 0.5
+        first = httpx.post(f"{address}/v1/search", json={"query": "谁请李四"}).json()["hits"][0]
+        ask = {"query": "谁请李四", "id": first["id"]}
+        explained = httpx.post(f"{address}/v1/explain", json=ask, timeout=60).json()
+        assert explained["score"] == pytest.approx(first["score"], abs=1e-6)
+        found = [(match["token"], match["nearest"]) for match in explained["matches"]]
+        assert found[2:] == [("李", "李"), ("四", "四")]
+        missing = httpx.post(f"{address}/v1/explain", json={"query": "谁", "id": "no"})
+        assert missing.status_code == 400
 
         dropped, answered, stopping = [], [], threading.Event()
 

@@ -52,6 +52,12 @@ _ALL_INTERFACES = ("0.0.0.0", "::")
     help="A site whose pages may ask, https://example.org (repeatable).",
 )
 @click.option(
+    "--report",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="What `benchmark --out` wrote, to show on the page.",
+)
+@click.option(
     "--drain",
     default=0.5,
     show_default=True,
@@ -71,6 +77,7 @@ def serve(
     tokens: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
+    report: Path | None,
     drain: float,
     **options: Any,
 ) -> None:
@@ -114,5 +121,6 @@ def serve(
         places=places,
         limits=server.Limits(),
         drain=drain,
+        report=report,
         on_ready=lambda address: click.echo(f"{index}: serving on {address}", err=True),
     )

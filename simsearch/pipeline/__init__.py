@@ -11,6 +11,7 @@ from simsearch.pipeline.changing import (
     optimize,
     repair,
 )
+from simsearch.pipeline.comparing import Comparison, compare
 from simsearch.pipeline.encoding import (
     corpus_texts,
     encode_file,
@@ -27,12 +28,13 @@ from simsearch.pipeline.mining import MineReport, mine_negatives, mine_paraphras
 from simsearch.pipeline.opening import load_encoder, open_index
 from simsearch.pipeline.predicting import load_predictor, predict
 from simsearch.pipeline.progress import OnProgress
-from simsearch.pipeline.reporting import check_report_folder, write_report
+from simsearch.pipeline.reporting import check_report_folder, read_report, write_report
 from simsearch.pipeline.training import TrainReport, train
 
 __all__ = [
     "AddReport",
     "BuildReport",
+    "Comparison",
     "DeleteReport",
     "Explanation",
     "MineReport",
@@ -44,6 +46,7 @@ __all__ = [
     "benchmark",
     "build",
     "check_report_folder",
+    "compare",
     "corpus_texts",
     "default_index",
     "delete",
@@ -58,6 +61,7 @@ __all__ = [
     "open_index",
     "optimize",
     "predict",
+    "read_report",
     "read_tasks",
     "repair",
     "train",

@@ -39,11 +39,14 @@ def explain(searcher: Searcher, query: str, id_: str) -> Explanation:
     encoder = searcher.encoder
     assert isinstance(encoder, SentenceEncoder)  # open_index gave it
     hit = searcher.compared(query, id_)
-    passage = passage_of(hit)
-    sides = (encoder.token_vectors(query), encoder.token_vectors(passage))
+    return Explanation(query, hit, aligned(encoder, query, passage_of(hit)))
+
+
+def aligned(encoder: SentenceEncoder, first: str, second: str) -> Alignment:
+    """The tokens of two texts, without [CLS] and [SEP], and how near they are to each other."""
     frame = encoder.backbone.tokenizer.first, encoder.backbone.tokenizer.frame
-    first, second = (_inner(tokens, vectors, *frame) for tokens, vectors in sides)
-    return Explanation(query, hit, align(*first, *second))
+    sides = [_inner(*encoder.token_vectors(text), *frame) for text in (first, second)]
+    return align(*sides[0], *sides[1])
 
 
 def _inner(

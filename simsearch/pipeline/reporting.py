@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from simsearch import __version__
+from simsearch.errors import SettingsError
 from simsearch.evaluation.recommendation import Recommendation, config_lines, recommend
 from simsearch.evaluation.results import RESULTS, BenchmarkResult, write_results
 from simsearch.files import check_new_file, naming, new_file
@@ -37,6 +40,20 @@ def write_report(results: Sequence[BenchmarkResult], folder: Path) -> tuple[Path
     with new_file(folder / REPORT) as aside:
         aside.write_text(page, "utf-8")
     return jsonl, folder / REPORT
+
+
+def read_report(folder: Path) -> list[dict[str, Any]]:
+    """The results in a report's folder, each as `benchmark --json` prints it.
+
+    Raises SettingsError if the folder holds no report.
+    """
+    path = folder / RESULTS
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error}); make it with `simsearch benchmark --out {folder}`"
+        ) from None
 
 
 def _config(recommendation: Recommendation | None, folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from simsearch.server.embeddings import embeddings_router
 from simsearch.server.guard import Guard, Places, failure
 from simsearch.server.limits import Tokens
 from simsearch.server.metrics import Metrics
+from simsearch.server.page import page_router
 from simsearch.server.routing import StrictRoute, in_time
 from simsearch.server.service import SearchOptions, Service
 from simsearch.server.worker import BusyError, TooLargeError
@@ -53,9 +54,12 @@ def create_app(service: Service, metrics: Metrics, *, tokens: Tokens, places: Pl
     )
     # the guard checks tokens before a body is read; this tells of it in the OpenAPI document
     told = [Depends(HTTPBearer(auto_error=False))]
-    app.include_router(_index_router(service), dependencies=told)
-    app.include_router(embeddings_router(service), dependencies=told)
-    app.include_router(_metrics_router(service, metrics), dependencies=told)
+    to_read = told if tokens.read else []
+    app.include_router(_index_router(service), dependencies=to_read)
+    app.include_router(embeddings_router(service), dependencies=to_read)
+    app.include_router(_metrics_router(service, metrics), dependencies=to_read)
+    app.include_router(_documents_router(service), dependencies=told)
+    app.include_router(page_router(), include_in_schema=False)
     _handle_errors(app)
     guard = Guard(
         app,
@@ -100,10 +104,53 @@ def _index_router(service: Service) -> APIRouter:
         vectors = await in_time(service.encode(body.texts, body.prompt), seconds)
         return schemas.Encoded(dim=service.encoder.dim, vectors=[v.tolist() for v in vectors])
 
+    @router.post("/v1/explain", operation_id="explain")
+    async def explain(body: schemas.Asked) -> schemas.Explanation:
+        """Which token of a query matched which of a document."""
+        found = await in_time(service.explain(body.query, body.id), seconds)
+        return schemas.Explanation(
+            query=found.query,
+            id=found.hit.id,
+            score=found.hit.score,
+            document_tokens=list(found.alignment.second),
+            matches=[
+                schemas.TokenMatch(**dataclasses.asdict(match)) for match in found.alignment.matches
+            ],
+        )
+
+    @router.post("/v1/compare", operation_id="compare")
+    async def compare(body: schemas.Pair) -> schemas.Comparison:
+        """Two texts under every pooling side by side, and token by token."""
+        found = await in_time(service.compare(body.a, body.b), seconds)
+        return schemas.Comparison(
+            a=found.a,
+            b=found.b,
+            poolings=[
+                schemas.PoolingScore(pooling=name, score=score)
+                for name, score in found.cosines.items()
+            ],
+            order_score=found.order_score,
+            tokens_a=list(found.alignment.first),
+            tokens_b=list(found.alignment.second),
+            cosines=found.alignment.cosines.tolist(),
+        )
+
+    @router.get("/v1/benchmark", operation_id="benchmark")
+    async def benchmark() -> schemas.Report:
+        """The results of the benchmark that `--report` names."""
+        results = await service.report()
+        return schemas.Report(results=[schemas.Measured.model_validate(r) for r in results])
+
     @router.get("/v1/info", operation_id="info")
     async def info() -> dict[str, Any]:
         """What the index holds, which encoder made it, how well it is searched."""
         return await service.info()
+
+    return router
+
+
+def _documents_router(service: Service) -> APIRouter:
+    router = APIRouter(route_class=StrictRoute, tags=["documents"])
 
     @router.post(_DOCUMENTS, operation_id="add")
     async def add(body: schemas.NewDocuments) -> schemas.Added:

@@ -32,17 +32,19 @@ def serve(
     places: Places,
     limits: Limits,
     drain: float,
+    report: Path | None,
     on_ready: Callable[[str], None],
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then finish what has begun.
 
     ``on_ready`` is told the address once requests are taken; with ``port`` 0 a free one is. After
     the signal, requests are still taken for ``drain`` seconds, and each answer asks to open no
-    other on its connection. Raises SettingsError if the address cannot be listened on.
+    other on its connection. ``report`` is a benchmark's folder to show. Raises SettingsError if the
+    address cannot be listened on.
     """
     listening = _listening(host, port)
     metrics = Metrics()
-    service = Service(folder, searcher, limits, metrics)
+    service = Service(folder, searcher, limits, metrics, report)
     try:
         guard = create_app(service, metrics, tokens=tokens, places=places)
         config = uvicorn.Config(

@@ -11,6 +11,7 @@ from simsearch.encoder import Prompt
 from simsearch.server.limits import Limits
 
 _MOST = Limits()
+Filter = Annotated[dict[str, Any], pydantic.Field(min_length=1)]
 Text = Annotated[str, pydantic.Field(description="A text, of any length; what is too long is cut.")]
 
 
@@ -25,7 +26,7 @@ class Search(_Body):
     threshold: float | None = pydantic.Field(
         default=None, ge=-1, le=1, description="Only hits of this cosine or more; mode dense only."
     )
-    filter: dict[str, Any] | None = pydantic.Field(
+    filter: Filter | None = pydantic.Field(
         default=None, description="Only documents of such metadata.", examples=[{"language": "en"}]
     )
     mode: Mode = "dense"
@@ -53,6 +54,13 @@ class Pair(_Body):
     b: Text
 
 
+class Asked(_Body):
+    """A query, and the id of a document."""
+
+    query: Text
+    id: str
+
+
 class Texts(_Body):
     """Texts to encode."""
 
@@ -65,7 +73,7 @@ class NewDocument(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="allow", strict=True)
 
-    text: Text
+    text: Annotated[Text, pydantic.Field(min_length=1)]
     id: str | int | None = pydantic.Field(
         default=None, description="Without one it is a hash of the text."
     )
@@ -81,7 +89,7 @@ class Deletion(_Body):
     """Which documents to take out: those with these ids, and those that match the filter."""
 
     ids: list[str] = pydantic.Field(default=[], max_length=_MOST.documents)
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
 
 
 class FoundHit(pydantic.BaseModel):
@@ -119,6 +127,61 @@ class Similarity(pydantic.BaseModel):
     b: str
     pooling: str
     score: float
+
+
+class TokenMatch(pydantic.BaseModel):
+    """A token of the query at its place, and the nearest of the document's."""
+
+    token: str
+    place: int
+    nearest: str
+    nearest_place: int
+    cosine: float
+
+
+class Explanation(pydantic.BaseModel):
+    """Which token of a query matched which of a document: see `simsearch explain`."""
+
+    query: str
+    id: str
+    score: float
+    document_tokens: list[str]
+    matches: list[TokenMatch]
+
+
+class PoolingScore(pydantic.BaseModel):
+    """The cosine under one pooling, without whitening."""
+
+    pooling: str
+    score: float
+
+
+class Comparison(pydantic.BaseModel):
+    """Two texts under every pooling, and the cosine of each token of one with each of the other."""
+
+    a: str
+    b: str
+    poolings: list[PoolingScore]
+    order_score: float | None
+    tokens_a: list[str]
+    tokens_b: list[str]
+    cosines: list[list[float]]
+
+
+class Measured(pydantic.BaseModel):
+    """One line of a benchmark: see `simsearch benchmark --json`."""
+
+    task: str
+    model: str
+    pooling: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+
+class Report(pydantic.BaseModel):
+    """The latest benchmark; no result where the server was not told of one."""
+
+    results: list[Measured]
 
 
 class Encoded(pydantic.BaseModel):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from simsearch import pipeline
 from simsearch.config import Mode, Rerank
 from simsearch.encoder import Encoder, Prompt, Vectors, canonical_json
-from simsearch.pipeline import AddReport, DeleteReport
+from simsearch.pipeline import AddReport, Comparison, DeleteReport, Explanation
 from simsearch.records import Hit, Span
 from simsearch.search import Searcher
 from simsearch.server.limits import Limits
@@ -32,12 +32,21 @@ class SearchOptions:
 
 
 class Service:
-    """An index, its encoder, and the thread that computes with them; ``close`` ends it."""
+    """An index, its encoder, and the thread that computes with them; ``close`` ends it.
+
+    ``report`` is a folder that `simsearch benchmark --out` wrote.
+    """
 
     def __init__(
-        self, folder: Path, searcher: Searcher, limits: Limits, observer: Observer
+        self,
+        folder: Path,
+        searcher: Searcher,
+        limits: Limits,
+        observer: Observer,
+        report: Path | None = None,
     ) -> None:
         self.folder, self.searcher, self.limits = folder, searcher, limits
+        self._report = report
         self.worker = Worker(
             searcher.encoder,
             batch_tokens=limits.batch_tokens,
@@ -79,6 +88,20 @@ class Service:
         """The cosine of two texts, as queries."""
         first, second = await self.encode([a, b], "query")
         return max(-1.0, min(1.0, float(first.astype("float64") @ second)))
+
+    async def explain(self, query: str, id_: str) -> Explanation:
+        """Which token of a query matched which of a document; see ``pipeline.explain``."""
+        return await self.worker.call(lambda: pipeline.explain(self.searcher, query, id_))
+
+    async def compare(self, a: str, b: str) -> Comparison:
+        """Two texts under every pooling; see ``pipeline.compare``."""
+        return await self.worker.call(lambda: pipeline.compare(self.searcher, a, b))
+
+    async def report(self) -> list[dict[str, Any]]:
+        """The results of the benchmark in the folder that the server was told of."""
+        if self._report is None:
+            return []
+        return await asyncio.to_thread(pipeline.read_report, self._report)
 
     async def info(self) -> dict[str, Any]:
         """The facts about the index."""

@@ -112,7 +112,12 @@ class Worker:
 
         Raises BusyError, TooLargeError, and what ``finish`` raises. Cancelled, it isn't computed.
         """
-        return await asyncio.wrap_future(self._put(texts, prompt, group, finish, limited=True))
+        job = self._put(texts, prompt, group, finish, limited=True)
+        try:
+            return await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            self._drop(job)
+            raise
 
     async def call(self, function: Callable[[], Result]) -> Result:
         """What ``function`` returns, run in the thread, where nothing else uses the models."""
@@ -127,7 +132,7 @@ class Worker:
         if not texts:
             return np.empty((0, self._encoder.dim), np.float32)
         job = self._put(texts, prompt, ("encode", prompt), rows, limited=False)
-        return np.stack(job.result())
+        return np.stack(job.future.result())
 
     def _put(
         self,
@@ -137,13 +142,13 @@ class Worker:
         finish: Finish,
         *,
         limited: bool,
-    ) -> Future[list[Any]]:
+    ) -> _Job:
         most = self._encoder.max_length
         costs = [min(most, 3 + len(text.encode()) // 3) for text in texts]
         job = _Job(texts, costs, prompt, group, finish, Future())
         if not texts:
             job.future.set_result([])
-            return job.future
+            return job
         with self._changed:
             if self._closed:
                 raise BusyError(1)
@@ -158,7 +163,14 @@ class Worker:
             self._waiting.append(job)
             self._tokens += tokens
             self._changed.notify()
-        return job.future
+        return job
+
+    def _drop(self, job: _Job) -> None:
+        """Compute nothing more of a job: nobody waits for it any more, or it failed."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._tokens -= sum(job.costs[job.at :])
 
     def _work(self) -> None:
         while slices := self._taken():
@@ -192,9 +204,6 @@ class Worker:
         slices, rest, room = [], [], self._batch_tokens
         while self._waiting and room > 0:
             job = self._waiting.popleft()
-            if job.future.cancelled():  # nobody waits for it any more
-                self._tokens -= sum(job.costs[job.at :])
-                continue
             start = job.at
             while job.at < len(job.texts) and room > 0:
                 room -= job.costs[job.at]
@@ -215,7 +224,9 @@ class Worker:
             results = job.finish(texts, vectors)
         except Exception as error:  # it is theirs who wait
             for part in slices:
-                self._fail(part.job, error)
+                self._drop(part.job)
+                if part.job.future.set_running_or_notify_cancel():
+                    part.job.future.set_exception(error)
             return
         done = 0
         for part in slices:
@@ -225,14 +236,6 @@ class Worker:
             complete = len(part.job.results) == len(part.job.texts)
             if complete and part.job.future.set_running_or_notify_cancel():
                 part.job.future.set_result(part.job.results)
-
-    def _fail(self, job: _Job, error: Exception) -> None:
-        with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
-                self._tokens -= sum(job.costs[job.at :])
-        if job.future.set_running_or_notify_cancel():
-            job.future.set_exception(error)
 
     def close(self) -> None:
         """Compute what is waiting, and end the thread."""
