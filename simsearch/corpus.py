@@ -37,6 +37,7 @@ from simsearch.readers import (
     tsv_records,
     without_line_end,
 )
+from simsearch.records import Document
 from simsearch.values import metadata_problem, string_problem, typed
 
 _FORMATS = {
@@ -123,9 +124,17 @@ def read_corpus(
 
 
 def object_rows(objects: Iterable[object], name: str) -> Iterator[Row | RowProblem]:
-    """The rows of JSON objects in memory, as a ``.jsonl`` file ``name`` would give them."""
+    """The rows of JSON objects in memory, as a ``.jsonl`` file ``name`` would give them.
+
+    An object may also be a ``Document``.
+    """
     wanted = wanted_columns(None, None, None)
-    return (_object_row(Path(name), i, item, wanted) for i, item in enumerate(objects, start=1))
+    for line, item in enumerate(objects, start=1):
+        if isinstance(item, Document):
+            row = Row(Path(name), line, item.id, item.text, dict(item.metadata))
+            yield _checked(row, string_problem(item.id, "id", "a string"))
+        else:
+            yield _object_row(Path(name), line, item, wanted)
 
 
 def hash_inputs(
@@ -253,20 +262,23 @@ def _object_row(path: Path, line: int, record: object, wanted: Wanted) -> Row | 
 
 
 def _row(path: Path, line: int, record: Mapping[str, Any], columns: Columns) -> Row | RowProblem:
-    text = record[columns.text]
     metadata = {k: v for k, v in record.items() if k not in (columns.text, columns.id)}
-    id_: Any = None if columns.id is None else record[columns.id]
+    try:
+        metadata = typed(metadata, columns.types)
+    except ValueError as error:
+        return RowProblem(path, line, str(error))
+    if columns.id is None:
+        return _checked(Row(path, line, None, record[columns.text], metadata))
+    id_ = record[columns.id]
     if isinstance(id_, int) and not isinstance(id_, bool):
         id_ = str(id_)
-    reason = string_problem(text, "text", "a string")
-    if reason is None and columns.id is not None:
-        reason = string_problem(id_, "id", "a string or an integer")
-    if reason is None and metadata:
-        try:
-            metadata = typed(metadata, columns.types)
-            reason = metadata_problem(metadata)
-        except ValueError as error:
-            reason = str(error)
-    if reason is not None:
-        return RowProblem(path, line, reason)
-    return Row(path, line, id_, text, metadata)
+    reason = string_problem(id_, "id", "a string or an integer")
+    return _checked(Row(path, line, id_, record[columns.text], metadata), reason)
+
+
+def _checked(row: Row, reason: str | None = None) -> Row | RowProblem:
+    """The row, unless there is a reason why not: this one, or one of its text or metadata."""
+    reason = string_problem(row.text, "text", "a string") or reason
+    if reason is None and row.metadata:
+        reason = metadata_problem(row.metadata)
+    return row if reason is None else RowProblem(row.path, row.line, reason)

@@ -19,7 +19,7 @@ from simsearch.filters import Filter, parse_filter
 from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.allowed import Allowed
 from simsearch.index.background import Rows, percentile
-from simsearch.records import Hit
+from simsearch.records import Document, Hit
 from simsearch.reranking import CANDIDATES, OrderReranker
 from simsearch.store import StoredIndex, check_encoder
 
@@ -149,6 +149,21 @@ class Searcher:
             (found,) = self._nearest(vectors, 1, allowed)
             (hit,) = self._hits(found, 1, None, "dense")
         return hit
+
+    def documents(
+        self, ids: Sequence[str] = (), filter: Mapping[str, Any] | None = None
+    ) -> list[Document]:
+        """The documents with these ids, in this order, then others that the ``filter`` matches.
+
+        Ids that are not there are left out. Raises SettingsError for a filter that is none.
+        """
+        wanted = None if filter is None else parse_filter(filter)
+        with self._reading():
+            known = map(self._stored.number, dict.fromkeys(ids))
+            numbers = [number for number in known if number is not None]
+            if wanted is not None:
+                numbers += [n for n in self._stored.matching(wanted).tolist() if n not in numbers]
+            return [self._stored.document(number) for number in numbers]
 
     def _reranker(self, rerank: Rerank | None) -> OrderReranker | None:
         if rerank is None:

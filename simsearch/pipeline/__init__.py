@@ -1,7 +1,12 @@
 """Where the parts are put together: build and open indexes, encode, benchmark, train."""
 
 from simsearch.backbone_cache import trim_pooled
-from simsearch.pipeline.building import BuildReport, build, default_index
+from simsearch.pipeline.building import (
+    BuildReport,
+    build,
+    build_documents,
+    default_index,
+)
 from simsearch.pipeline.changing import (
     AddReport,
     DeleteReport,
@@ -45,6 +50,7 @@ __all__ = [
     "add_documents",
     "benchmark",
     "build",
+    "build_documents",
     "check_report_folder",
     "compare",
     "corpus_texts",

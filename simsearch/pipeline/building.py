@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from simsearch.errors import CorpusError, SettingsError
 from simsearch.index.planner import plan_index
 from simsearch.pipeline.opening import load_encoder
 from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.records import Document
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import BuildPlan, Chunk, IndexWriter, Spans
 
@@ -145,6 +148,36 @@ def build(
             resumed=resumed,
             seconds=seconds,
             changed=changed,
+        )
+
+
+def build_documents(
+    documents: Iterable[Document],
+    index: str | Path,
+    *,
+    encoder: EncoderSettings | SentenceEncoder | None = None,
+    search: IndexSettings | None = None,
+    replace: bool = False,
+) -> BuildReport:
+    """Build an index of documents that are in memory: ``build``, without a corpus file.
+
+    They are written to a temporary file, of which ``build`` reads. Raises what ``build`` raises.
+    """
+    text, id_ = "simsearch:text", "simsearch:id"  # which no metadata has
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "documents.jsonl"
+        with corpus.open("w", encoding="utf-8") as file:
+            for document in documents:
+                row = {**document.metadata, text: document.text, id_: document.id}
+                file.write(json.dumps(row) + "\n")
+        return build(
+            corpus,
+            index,
+            encoder=encoder,
+            text_column=text,
+            id_column=id_,
+            search=search,
+            replace=replace,
         )
 
 

@@ -16,6 +16,7 @@ from simsearch.filters import parse_filter
 from simsearch.pipeline.building import chunk_spans, truncated_texts
 from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.records import Document
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import Batch, IndexEditor, IndexKeeper, check_encoder
 
@@ -91,7 +92,7 @@ def add(
 
 def add_documents(
     index: str | Path,
-    documents: Sequence[Mapping[str, Any]],
+    documents: Sequence[Mapping[str, Any] | Document],
     *,
     encoder: Encoder | None = None,
     on_error: OnError = "stop",
@@ -99,8 +100,8 @@ def add_documents(
 ) -> AddReport:
     """Put documents that are in memory into a finished index: ``add``, without a file.
 
-    Each is a JSON object with a ``text`` and, if it has one, an ``id``; what else it has is
-    metadata. Raises what ``add`` raises.
+    Each is a ``Document``, or a JSON object with a ``text`` and, if it has one, an ``id``; what
+    else it has is metadata. Raises what ``add`` raises.
     """
     rows = object_rows(documents, "document")
     return _put(index, rows, on_error, duplicates, encoder, None, None)

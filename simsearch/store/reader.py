@@ -17,6 +17,7 @@ from simsearch.errors import StoreError
 from simsearch.filters import Filter
 from simsearch.index.cells import Cells
 from simsearch.index.vectors import Rows
+from simsearch.records import Document
 from simsearch.store.absent import no_index
 from simsearch.store.bm25 import WordIndex
 from simsearch.store.chunks import Passage, read_chunks, read_passages
@@ -29,7 +30,7 @@ from simsearch.store.database import (
     sqlite_errors,
     stream,
 )
-from simsearch.store.documents import find_document
+from simsearch.store.documents import find_document, read_document
 from simsearch.store.filtering import matching_documents
 from simsearch.store.folder import INDEX
 from simsearch.store.meta import load_meta, read_generation
@@ -153,6 +154,11 @@ class StoredIndex:
         """The number of the document with this id, if there is one."""
         with self._lock:
             return find_document(self._connection, self.folder / INDEX, id_)
+
+    def document(self, number: int) -> Document:
+        """The document with this number, checked by its hash."""
+        with self._lock:
+            return read_document(self._connection, self.folder / INDEX, number)
 
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """What these rows stand for, in the order asked, each document checked by its hash."""
