@@ -69,7 +69,7 @@ MODELS: Mapping[str, Model] = {
             DEFAULT_RERANKER,
             "zh en",
             "Apache-2.0",
-            weights="eb421f0058ea20c29e566e2ec39e78664b6cb7d1bc5e5ee77ad4febbd8642c26",
+            weights="4ffd4462c969d4a2bd31bf90d0e9a7d0ab2ffbfd148fff0abbad1432b4e713ed",
             reads_pairs=True,
         ),
         _pretrained("bert-base-chinese", "google-bert/bert-base-chinese", "zh"),
