@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import httpx2 as httpx
 import numpy as np
 import openai
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from test_search import build, row
@@ -32,6 +34,7 @@ from simsearch.server.app import create_app
 from simsearch.server.guard import Guard, Places
 from simsearch.server.limits import Limits, Tokens, read_tokens
 from simsearch.server.metrics import Metrics
+from simsearch.server.running import _Server
 from simsearch.server.service import Service
 from simsearch.server.worker import BusyError, TooLargeError, Worker, rows
 from simsearch.store import StoredIndex
@@ -139,6 +142,7 @@ class TestSearch:
             ({"query": 3}, 422, "query: "),
             ({}, 422, "query: "),
             ([], 422, "body: "),
+            ({"query": "a", "filter": {}}, 422, "filter: "),
             ({"query": "a", "filter": {"page": {"$where": "1"}}}, 400, "$where"),
             ({"query": "a", "threshold": 0.5, "mode": "lexical"}, 400, "is a cosine"),
             ({"query": "a", "rerank": "order"}, 400, "reranker"),
@@ -680,6 +684,27 @@ def test_a_server_answers_openais_client_and_stops_without_dropping_a_request(fa
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_connection_on_which_no_request_comes_is_closed(index: Path) -> None:
+    made = Server(index, limits=Limits(body_time=0.2))
+    ready = threading.Event()
+    config = uvicorn.Config(made.guard, port=0, log_level="critical", lifespan="off")
+    server = _Server(config, made.guard, 0.0, ready.set)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    assert ready.wait(30)
+    address = server.servers[0].sockets[0].getsockname()
+    with socket.create_connection(address, timeout=30) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")  # and nothing more
+        assert slow.recv(100) == b""
+    with httpx.Client(base_url=f"http://127.0.0.1:{address[1]}") as client:
+        assert client.get("/healthz").status_code == 200
+        time.sleep(0.6)  # between requests a connection may rest longer
+        assert client.get("/healthz").status_code == 200
+    server.should_exit = True
+    thread.join(30)
+    made.service.close()
 
 
 def test_an_address_that_is_taken_is_the_users_error(faq: Path) -> None:

@@ -98,7 +98,7 @@ class Guard:
         writes: Iterable[tuple[str, str]],
         metrics: Metrics,
     ) -> None:
-        self._app, self._limits, self._tokens, self._places = app, limits, tokens, places
+        self._app, self.limits, self._tokens, self._places = app, limits, tokens, places
         self._writes, self._metrics = frozenset(writes), metrics
         self.draining = False
 
@@ -170,14 +170,14 @@ class Guard:
             )
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        most = self._limits.body
+        most = self.limits.body
         too_large = RefusedError(413, f"the body may have {most:,} bytes; send it in parts")
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:  # 20 digits are more than enough
             raise too_large
         parts, size = list[bytes](), 0
         try:
-            with anyio.fail_after(self._limits.body_time):
+            with anyio.fail_after(self.limits.body_time):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -190,7 +190,7 @@ class Guard:
                         return b"".join(parts)
         except TimeoutError:
             raise RefusedError(
-                408, f"the body took longer than {self._limits.body_time:g} s"
+                408, f"the body took longer than {self.limits.body_time:g} s"
             ) from None
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 
@@ -73,6 +75,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._guard, self._drain, self._on_ready = guard, drain, on_ready
         self._stop_at: float | None = None
+        self._opened: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -87,9 +90,19 @@ class _Server(uvicorn.Server):
         self._stop_at = time.monotonic() + self._drain
 
     async def on_tick(self, counter: int) -> bool:
+        self._close_silent()
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _close_silent(self) -> None:
+        """Close connections on which no request has begun in time: uvicorn waits for ever."""
+        now = time.monotonic()
+        for connection in list(self.server_state.connections):
+            if getattr(connection, "cycle", None) is None:
+                opened = self._opened.setdefault(connection, now)
+                if now - opened > self._guard.limits.body_time:
+                    connection.transport.close()
 
 
 def _listening(host: str, port: int) -> socket.socket:
