@@ -3,10 +3,11 @@
     python benchmarks/service.py MILLION --queries queries.txt --peer-python PEER/bin/python \\
         --peer-model EXPORTED --peer-data DATA
 
-The load is wrk's, in a process of its own, which posts queries in turn, each alone. The peer is what
-one writes oneself: sentence-transformers and FAISS (HNSW of 32 links over the same float32 vectors,
-and flat) behind FastAPI, with the model that `simsearch export-hf` wrote. Every server has both cores
-to itself, one after the other. With --minutes the service is asked so long, and its memory read.
+The load is wrk's, in a process of its own, which posts queries in turn, each alone. The peer is
+what one writes oneself: sentence-transformers and FAISS (HNSW of 32 links over the same float32
+vectors, and flat) behind FastAPI, with the model that `simsearch export-hf` wrote. Every server has
+both cores to itself, one after the other. With --minutes the service is asked so long, and its
+memory read.
 """
 
 from __future__ import annotations
