@@ -23,6 +23,7 @@ import pairs
 import student
 import targets
 import vocabulary
+import wordnet
 from everyday import Everyday
 from facts import Facts
 from rewording import Edit, Rewording, names_turned, owner_turned, sides_turned, time_moved
@@ -253,7 +254,7 @@ class TestPairs:
             "1 15 n 01 city 0 001 @ 2 n 0000 | a large town",
         ]
         some = material(tmp_path, **{"dict__data.noun": "\n".join(lines)})
-        assert pairs._names(some) == {
+        assert wordnet.names(some) == {
             "person": ["Giuseppe Verdi"],
             "city": ["Zomba"],
             "country": ["Chad"],

