@@ -140,6 +140,7 @@ class TestSearch:
             ({"query": "a", "mode": "sql"}, 422, "mode: "),
             ({"query": "a", "path": "/etc/passwd"}, 422, "path: "),
             ({"query": 3}, 422, "query: "),
+            ({"query": "a" * 100_001}, 422, "query: "),
             ({}, 422, "query: "),
             ([], 422, "body: "),
             ({"query": "a", "filter": {}}, 422, "filter: "),
@@ -226,6 +227,7 @@ class TestEncoding:
             ({"input": "a", "model": "m", "dimensions": 5}, 400, "vectors have 4"),
             ({"input": [], "model": "m"}, 422, "input"),
             ({"input": "a"}, 422, "model"),
+            ({"input": "a" * 100_001, "model": "m"}, 422, "input"),
         ],
     )
     def test_embeddings_that_cannot_be(

@@ -17,6 +17,7 @@ from simsearch.errors import SettingsError
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.server.limits import Limits
 from simsearch.server.routing import StrictRoute, in_time
+from simsearch.server.schemas import Text
 from simsearch.server.service import Service
 
 _MOST = Limits().texts
@@ -29,8 +30,8 @@ class EmbeddingsBody(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(strict=True)
 
     input: (
-        str
-        | Annotated[list[str], pydantic.Field(min_length=1, max_length=_MOST)]
+        Text
+        | Annotated[list[Text], pydantic.Field(min_length=1, max_length=_MOST)]
         | _Ids
         | Annotated[list[_Ids], pydantic.Field(min_length=1, max_length=_MOST)]
     )

@@ -20,8 +20,9 @@ class Limits:
 
     ``body`` is the most a request may have, ``body_time`` how long it may take to arrive,
     ``timeout`` how long an answer may. ``queries`` are those of one request, ``hits`` the largest
-    ``k``, ``documents`` and ``texts`` the most of those. For ``batch_tokens``, ``waiting_tokens``
-    and ``window`` see ``Worker``.
+    ``k``, ``documents`` and ``texts`` the most of those, ``characters`` the most of a text that is
+    no document: reading a longer one would keep others waiting. For ``batch_tokens``,
+    ``waiting_tokens`` and ``window`` see ``Worker``.
     """
 
     body: int = 8 * 2**20
@@ -30,6 +31,7 @@ class Limits:
     queries: int = 256
     hits: int = 1000
     texts: int = 2048
+    characters: int = 100_000
     documents: int = 10_000
     batch_tokens: int = 4096
     waiting_tokens: int = 200_000

@@ -12,7 +12,12 @@ from simsearch.server.limits import Limits
 
 _MOST = Limits()
 Filter = Annotated[dict[str, Any], pydantic.Field(min_length=1)]
-Text = Annotated[str, pydantic.Field(description="A text, of any length; what is too long is cut.")]
+Text = Annotated[
+    str,
+    pydantic.Field(
+        max_length=_MOST.characters, description="What is longer than the model reads is cut."
+    ),
+]
 
 
 class _Body(pydantic.BaseModel):
@@ -73,7 +78,7 @@ class NewDocument(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="allow", strict=True)
 
-    text: Annotated[Text, pydantic.Field(min_length=1)]
+    text: Annotated[str, pydantic.Field(min_length=1)]
     id: str | int | None = pydantic.Field(
         default=None, description="Without one it is a hash of the text."
     )
