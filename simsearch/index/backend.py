@@ -18,8 +18,9 @@ Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-# NumPy's and FAISS' matrix products pay from so many queries on.
-_MATRIX_QUERIES = 20
+# NumPy's matrix product pays from so many queries on: it is sooner done, but its threads spin for a
+# while after it, and take the cores from the search that follows.
+_MATRIX_QUERIES = 256
 
 CellCodes = Any
 """FAISS' inverted lists of 4-bit codes: an ``IndexIVFPQFastScan``."""
