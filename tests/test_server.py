@@ -350,6 +350,11 @@ class TestGuard:
         server = Server(index, places=Places(origins=frozenset({"https://good.example"})))
         answer = server.post("/v1/search", {"query": "a"}, {"Origin": origin})
         assert answer.status_code == status
+        good = origin == "https://good.example"
+        assert answer.headers.get("Access-Control-Allow-Origin") == (origin if good else None)
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        before = server.client.options("/v1/search", headers=asked)
+        assert (before.status_code == 200) == good
         server.service.close()
 
     def test_a_body_has_a_size(self, index: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
 from simsearch.server.limits import Limits, Tokens
@@ -101,9 +102,20 @@ class Guard:
         self._app, self.limits, self._tokens, self._places = app, limits, tokens, places
         self._writes, self._metrics = frozenset(writes), metrics
         self.draining = False
+        self._entry: ASGIApp = self._guarded
+        if places.origins:  # else no page but the server's own may read an answer
+            self._entry = CORSMiddleware(
+                self._guarded,
+                allow_origins=sorted(places.origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
+        await self._entry(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
