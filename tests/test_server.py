@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ from simsearch.server.service import Service
 from simsearch.server.worker import BusyError, TooLargeError, Worker, rows
 from simsearch.store import StoredIndex
 
+DOCS = Path(__file__).parent.parent / "docs"
 READ, WRITE = "r" * 20, "w" * 20
 AS_WRITER = {"Authorization": f"Bearer {WRITE}"}
 
@@ -642,6 +644,17 @@ def test_a_server_answers_openais_client_and_stops_without_dropping_a_request(fa
         found = np.array([item.embedding for item in answer.data])
         np.testing.assert_allclose((found * expected).sum(axis=1), 1, atol=1e-3)
         assert answer.usage.prompt_tokens == 10 + 3
+
+        for page in ("service.md", "service.zh-CN.md"):  # what the docs tell to do
+            told = (DOCS / page).read_text("utf-8").replace("http://127.0.0.1:8000", address)
+            told = told.replace("localhost:8000", address)
+            (code,) = re.findall("```python\n(.*?)```", told, re.DOTALL)
+            names: dict[str, Any] = {}
+            exec(compile(code, page, "exec"), names)
+            assert len(names["answer"].data[0].embedding) == expected.shape[1]
+            (command,) = re.findall("^curl .*$", told, re.MULTILINE)
+            done = subprocess.run(shlex.split(command), capture_output=True, check=True)
+            assert len(json.loads(done.stdout)["hits"]) == 3
 
         pair = {"a": "狗咬人。", "b": "人咬狗。"}
         compared = httpx.post(f"{address}/v1/compare", json=pair, timeout=60).json()
