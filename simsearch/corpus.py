@@ -132,7 +132,7 @@ def object_rows(objects: Iterable[object], name: str) -> Iterator[Row | RowProbl
     for line, item in enumerate(objects, start=1):
         if isinstance(item, Document):
             row = Row(Path(name), line, item.id, item.text, dict(item.metadata))
-            yield _checked(row, string_problem(item.id, "id", "a string"))
+            yield _checked(row, {}, has_id=True)
         else:
             yield _object_row(Path(name), line, item, wanted)
 
@@ -263,22 +263,25 @@ def _object_row(path: Path, line: int, record: object, wanted: Wanted) -> Row | 
 
 def _row(path: Path, line: int, record: Mapping[str, Any], columns: Columns) -> Row | RowProblem:
     metadata = {k: v for k, v in record.items() if k not in (columns.text, columns.id)}
-    try:
-        metadata = typed(metadata, columns.types)
-    except ValueError as error:
-        return RowProblem(path, line, str(error))
-    if columns.id is None:
-        return _checked(Row(path, line, None, record[columns.text], metadata))
-    id_ = record[columns.id]
+    id_: Any = None if columns.id is None else record[columns.id]
     if isinstance(id_, int) and not isinstance(id_, bool):
         id_ = str(id_)
-    reason = string_problem(id_, "id", "a string or an integer")
-    return _checked(Row(path, line, id_, record[columns.text], metadata), reason)
+    row = Row(path, line, id_, record[columns.text], metadata)
+    return _checked(row, columns.types, has_id=columns.id is not None)
 
 
-def _checked(row: Row, reason: str | None = None) -> Row | RowProblem:
-    """The row, unless there is a reason why not: this one, or one of its text or metadata."""
-    reason = string_problem(row.text, "text", "a string") or reason
-    if reason is None and row.metadata:
-        reason = metadata_problem(row.metadata)
-    return row if reason is None else RowProblem(row.path, row.line, reason)
+def _checked(row: Row, types: Mapping[str, ColumnType], *, has_id: bool) -> Row | RowProblem:
+    """The row with its metadata converted, or the first reason why not."""
+    metadata = row.metadata
+    reason = string_problem(row.text, "text", "a string")
+    if reason is None and has_id:
+        reason = string_problem(row.id, "id", "a string or an integer")
+    if reason is None and metadata:
+        try:
+            metadata = typed(metadata, types)
+            reason = metadata_problem(metadata)
+        except ValueError as error:
+            reason = str(error)
+    if reason is not None:
+        return RowProblem(row.path, row.line, reason)
+    return Row(row.path, row.line, row.id, row.text, metadata)

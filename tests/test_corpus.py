@@ -877,3 +877,10 @@ def test_any_bytes_give_rows_or_problems_but_no_other_error(
     lines = [row.line for row in read_corpus([path])]
     assert lines == sorted(set(lines))
     assert max(lines) <= (header + b"\n" + content).count(b"\n") + 1
+
+
+def test_of_a_row_with_several_problems_the_text_is_named_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "", "year": "x"}\n{"text": "b", "id": "", "year": "x"}\n', "utf-8")
+    found = list(read_corpus([path], types={"year": "integer"}))
+    assert [str(problem).partition(": ")[2] for problem in found] == ["empty text", "empty id"]
