@@ -1,8 +1,7 @@
-import { reporting, table } from "./nodes.js";
+import { at, reporting, table } from "./nodes.js";
 import { ask } from "./server.js";
 import { say } from "./words.js";
 
-const at = (id) => document.getElementById(id);
 let last = null;
 
 export const loadReport = () =>

@@ -1,8 +1,7 @@
-import { bar, element, reporting, table } from "./nodes.js";
+import { at, bar, element, orderNote, reporting, scrolled, table } from "./nodes.js";
 import { ask } from "./server.js";
 import { say } from "./words.js";
 
-const at = (id) => document.getElementById(id);
 let last = null;
 
 export function setUpCompare() {
@@ -22,12 +21,7 @@ export function showComparison() {
     table(say("underPoolings"), [say("pooling"), say("cosine")], rows),
     element("p", { class: "quiet" }, say("blind")),
   ];
-  if (last.order_score !== null) {
-    const sure = { percent: Math.round(100 * last.order_score) };
-    parts.unshift(last.order_score < 0.5
-      ? element("p", { class: "warning" }, say("sameWords", sure))
-      : element("p", { class: "quiet" }, say("sameWordsSame")));
-  }
+  if (last.order_score !== null) parts.unshift(orderNote(last.order_score));
   at("comparison").replaceChildren(...parts, heat(last));
 }
 
@@ -51,5 +45,5 @@ function heat({ tokens_a: first, tokens_b: second, cosines }) {
     element("caption", {}, say("tokens")),
     element("thead", {}, element("tr", {}, element("td"), ...second.map((token) => element("th", { scope: "col" }, token)))),
     element("tbody", {}, ...first.map((token, place) => row(token, cosines[place]))));
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": say("tokens") }, found);
+  return scrolled(found, say("tokens"));
 }

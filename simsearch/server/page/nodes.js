@@ -1,4 +1,7 @@
 // Elements out of data. Texts are only ever set as text, never as markup.
+import { say } from "./words.js";
+
+export const at = (id) => document.getElementById(id);
 
 export function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
@@ -26,7 +29,17 @@ export function table(caption, header, rows) {
     element("thead", {}, element("tr", {}, ...header.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell)))),
   );
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, found);
+  return scrolled(found, caption);
+}
+
+// What may be wider than the page.
+export const scrolled = (node, label) =>
+  element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, node);
+
+// Of two texts of the same words, how far they mean the same, 0 to 1.
+export function orderNote(score) {
+  if (score >= 0.5) return element("p", { class: "quiet" }, say("sameWordsSame"));
+  return element("p", { class: "warning" }, say("sameWords", { percent: Math.round(100 * score) }));
 }
 
 // Run what a form asks for, and say meanwhile that it runs, then what went wrong, if anything did.

@@ -1,8 +1,7 @@
-import { bar, element, reporting, table } from "./nodes.js";
+import { at, bar, element, orderNote, reporting, table } from "./nodes.js";
 import { ask } from "./server.js";
 import { number, say } from "./words.js";
 
-const at = (id) => document.getElementById(id);
 let last = null; // the answer on the page, to write it again in another language
 
 export function setUpSearch() {
@@ -59,7 +58,7 @@ function result(hit, answer) {
   if (hit.truncated) quiet(say("truncated"));
   quiet(hit.id);
   const item = element("li", {}, text(hit), measure);
-  if (hit.same_words) item.append(warning(hit.order_score));
+  if (hit.same_words) item.append(orderNote(hit.order_score));
   const metadata = Object.entries(hit.metadata);
   if (metadata.length) {
     const pair = ([key, value]) => element("div", {}, element("dt", {}, key),
@@ -81,11 +80,6 @@ function text(hit) {
 
 // Spans count characters, strings here UTF-16 units.
 const utf16 = (whole, place) => Array.from(whole).slice(0, place).join("").length;
-
-function warning(score) {
-  if (score >= 0.5) return element("p", { class: "quiet" }, say("sameWordsSame"));
-  return element("p", { class: "warning" }, say("sameWords", { percent: Math.round(100 * score) }));
-}
 
 function explanation(hit, query) {
   const place = element("div", { hidden: "" });
