@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,11 @@ def hit_as_json(hit: Hit) -> dict[str, Any]:
         **({} if hit.same_words is None else {"same_words": hit.same_words}),
         **({} if hit.order_score is None else {"order_score": hit.order_score}),
     }
+
+
+def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
+    """The JSON object of a query and its hits."""
+    return {"query": query, "hits": [hit_as_json(hit) for hit in hits]}
 
 
 @dataclass(frozen=True, slots=True)

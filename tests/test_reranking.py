@@ -19,11 +19,19 @@ from test_store import ENCODER, build
 
 import simsearch
 from simsearch.cli.commands import cli
-from simsearch.cli.render import hits_as_json, print_hits
+from simsearch.cli.render import print_hits
 from simsearch.errors import SettingsError
 from simsearch.evaluation.files import RetrievalData
 from simsearch.evaluation.tasks import PairsTask, RetrievalTask, WordOrderTask
-from simsearch.records import Document, Hit, Qrel, Query, SentencePair, WordOrderTriple
+from simsearch.records import (
+    Document,
+    Hit,
+    Qrel,
+    Query,
+    SentencePair,
+    WordOrderTriple,
+    hits_as_json,
+)
 from simsearch.reranking import OrderReranker, demoted, kept_order
 from simsearch.search import Searcher
 from simsearch.store import StoredIndex

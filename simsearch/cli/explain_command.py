@@ -72,11 +72,11 @@ def explain(
 
 def _as_json(explanation: Explanation) -> dict[str, Any]:
     """The JSON object of an explanation; ``cosines`` has a row for each token of the query."""
-    from simsearch.cli.render import hits_as_json
+    from simsearch.records import hit_as_json
 
     alignment = explanation.alignment
     return {
-        **hits_as_json(explanation.query, [explanation.hit])["hits"][0],
+        **hit_as_json(explanation.hit),
         "query": explanation.query,
         "f1": None if math.isnan(alignment.f1) else alignment.f1,
         "query_tokens": list(alignment.first),

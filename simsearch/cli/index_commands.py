@@ -181,7 +181,8 @@ def query(
     simsearch query indexes/faq --json < questions.txt > hits.jsonl
     """
     from simsearch import pipeline
-    from simsearch.cli.render import hits_as_json, loading, print_hits, print_truncation
+    from simsearch.cli.render import loading, print_hits, print_truncation
+    from simsearch.records import hits_as_json
 
     settings = settings_from(options)
     wanted = settings.query

@@ -25,7 +25,7 @@ from rich.text import Text
 from simsearch.cli.options import counted
 from simsearch.duplicates import Duplicate
 from simsearch.evaluation.results import COSINE, BenchmarkResult, ResultTable, notes_of, tables
-from simsearch.records import Hit, hit_as_json
+from simsearch.records import Hit
 from simsearch.sources import Model, find_source
 
 _WIDE = 112  # columns of a terminal
@@ -41,11 +41,6 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-def hits_as_json(query: str, hits: Sequence[Hit]) -> dict[str, Any]:
-    """The JSON object of a query; ``span`` and what follows only where a hit has it."""
-    return {"query": query, "hits": [hit_as_json(hit) for hit in hits]}
 
 
 def print_prediction(text: str, found: Mapping[str, Any]) -> None:

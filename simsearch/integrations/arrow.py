@@ -74,16 +74,13 @@ def hits_table(queries: Sequence[str], answers: Sequence[Sequence[Hit]]) -> pa.T
     rows = [
         {
             "query": query,
-            **{name: getattr(hit, name) for name in _HITS.names if name not in _OF_THE_TABLE},
+            **{name: getattr(hit, name) for name in _HITS.names if name != "query"},
             "metadata": json.dumps(dict(hit.metadata), ensure_ascii=False),
         }
         for query, hits in zip(queries, answers, strict=True)
         for hit in hits
     ]
     return pa.Table.from_pylist(rows, schema=_HITS)
-
-
-_OF_THE_TABLE = ("query", "metadata")
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from simsearch import __version__
 from simsearch.errors import CorpusError, IndexBusyError, SettingsError, StoreError
-from simsearch.records import Hit, hit_as_json
+from simsearch.records import Hit, hits_as_json
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.server import schemas
 from simsearch.server.embeddings import embeddings_router
@@ -178,7 +178,7 @@ def _options(body: schemas.Search) -> SearchOptions:
 
 
 def _answer(query: str, hits: list[Hit]) -> schemas.Answer:
-    return schemas.Answer.model_validate({"query": query, "hits": list(map(hit_as_json, hits))})
+    return schemas.Answer.model_validate(hits_as_json(query, hits))
 
 
 def _metrics_router(service: Service, metrics: Metrics) -> APIRouter:
