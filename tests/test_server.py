@@ -22,14 +22,16 @@ import numpy as np
 import openai
 import pytest
 import uvicorn
+from click.testing import CliRunner
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from test_search import build, row
 from toy_encoder import ToyEncoder
 
 import simsearch
+from simsearch.cli.commands import cli
 from simsearch.encoder import Prompt, Vectors
-from simsearch.errors import SettingsError
+from simsearch.errors import CheckpointError, SettingsError
 from simsearch.search import Searcher
 from simsearch.server.app import create_app
 from simsearch.server.guard import Guard, Places
@@ -739,3 +741,11 @@ def test_an_address_that_is_taken_is_the_users_error(faq: Path) -> None:
     finally:
         process.terminate()
         process.communicate()
+
+
+def test_a_reranker_that_cannot_be_had_is_told_before_anybody_asks(faq: Path) -> None:
+    result = CliRunner().invoke(
+        cli, ["serve", str(faq), "--port", "0", "--reranker", "no/such/one"]
+    )
+    assert isinstance(result.exception, CheckpointError)
+    assert "serving on" not in result.output

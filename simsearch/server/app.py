@@ -21,7 +21,7 @@ from simsearch.server.guard import Guard, Places, failure
 from simsearch.server.limits import Tokens
 from simsearch.server.metrics import Metrics
 from simsearch.server.page import page_router
-from simsearch.server.routing import StrictRoute, in_time
+from simsearch.server.routing import StrictRoute, in_time, json_response
 from simsearch.server.service import SearchOptions, Service
 from simsearch.server.worker import BusyError, TooLargeError
 
@@ -98,11 +98,14 @@ def _index_router(service: Service) -> APIRouter:
         pooling = encoder.pooling.name if isinstance(encoder, SentenceEncoder) else ""
         return schemas.Similarity(a=body.a, b=body.b, pooling=pooling, score=score)
 
-    @router.post("/v1/encode", operation_id="encode")
-    async def encode(body: schemas.Texts) -> schemas.Encoded:
+    @router.post("/v1/encode", operation_id="encode", response_model=schemas.Encoded)
+    async def encode(body: schemas.Texts) -> Response:
         """Unit vectors of texts."""
         vectors = await in_time(service.encode(body.texts, body.prompt), seconds)
-        return schemas.Encoded(dim=service.encoder.dim, vectors=[v.tolist() for v in vectors])
+        dim = service.encoder.dim
+        return await json_response(
+            lambda: schemas.Encoded(dim=dim, vectors=[vector.tolist() for vector in vectors])
+        )
 
     @router.post("/v1/explain", operation_id="explain")
     async def explain(body: schemas.Asked) -> schemas.Explanation:

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.server.limits import Limits
-from simsearch.server.routing import StrictRoute, in_time
+from simsearch.server.routing import StrictRoute, in_time, json_response
 from simsearch.server.schemas import Text
 from simsearch.server.service import Service
 
@@ -85,8 +85,8 @@ def embeddings_router(service: Service) -> APIRouter:
     """``/v1/embeddings`` and ``/v1/models``."""
     router = APIRouter(route_class=StrictRoute, tags=["OpenAI"])
 
-    @router.post("/v1/embeddings", operation_id="embeddings")
-    async def embeddings(body: EmbeddingsBody) -> Embeddings:
+    @router.post("/v1/embeddings", operation_id="embeddings", response_model=Embeddings)
+    async def embeddings(body: EmbeddingsBody) -> Response:
         """Vectors of texts, as `simsearch encode` gives them."""
         texts = _texts(body)
         _check_dimensions(body.dimensions, service.encoder)
@@ -102,13 +102,15 @@ def embeddings_router(service: Service) -> APIRouter:
             service.limits.timeout,
         )
         tokens = sum(count for _, count in found)
-        return Embeddings(
-            data=[
-                Embedding(index=i, embedding=_written(_cut(vector, body.dimensions), body))
-                for i, (vector, _) in enumerate(found)
-            ],
-            model=body.model,
-            usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+        return await json_response(
+            lambda: Embeddings(
+                data=[
+                    Embedding(index=i, embedding=_written(_cut(vector, body.dimensions), body))
+                    for i, (vector, _) in enumerate(found)
+                ],
+                model=body.model,
+                usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
+            )
         )
 
     @router.get("/v1/models", operation_id="models")

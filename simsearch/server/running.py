@@ -42,8 +42,10 @@ def serve(
     ``on_ready`` is told the address once requests are taken; with ``port`` 0 a free one is. After
     the signal, requests are still taken for ``drain`` seconds, and each answer asks to open no
     other on its connection. ``report`` is a benchmark's folder to show. Raises SettingsError if the
-    address cannot be listened on.
+    address cannot be listened on, CheckpointError if the reranker's model cannot be had.
     """
+    if searcher.reranker is not None:
+        searcher.reranker.order_scores([("a b", "b a")])  # loads its model before anybody waits
     listening = _listening(host, port)
     metrics = Metrics()
     service = Service(folder, searcher, limits, metrics, report)
