@@ -1130,20 +1130,3 @@ def test_every_command_and_option_is_explained_in_its_help(run: Run, name: str) 
             )
         else:
             assert parameter.make_metavar(click.Context(cli.commands[name])).strip("[].") in ran.out
-
-
-def commands_in(readme: str) -> list[list[str]]:
-    """The command lines of simsearch in the code blocks of a README, without their comments."""
-    text = (ROOT / readme).read_text("utf-8")
-    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = re.findall(r"^(?:\$ )?simsearch (.+)$", "\n".join(blocks), re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
-
-
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_a_readme_shows_every_command_and_none_that_is_not_there(readme: str) -> None:
-    shown = commands_in(readme)
-    assert {words[0] for words in shown} == set(cli.commands)
-    for command, *words in shown:
-        known = {option for p in cli.commands[command].params for option in p.opts}
-        assert {word for word in words if re.match("--?[a-z]", word)} <= known

@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
+import shlex
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
+import click
 import pytest
+from shown_code import Reader, blocks
+
+from simsearch.cli.commands import cli
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 RUN = ["tutorials/build", "tutorials/query", "tutorials/benchmark", "troubleshooting"]
 
 
-class Block(NamedTuple):
-    language: str
-    title: str
-    code: str
-    heading: str
-
-
-def blocks(page: Path) -> list[Block]:
-    """The code of a page, each with the heading that it stands under."""
-    found, heading = [], ""
-    pattern = r'^(?:#+ ([^\n]+)|```(\w+)(?: title="([^\n"]+)")?\n(.*?)^```)$'
-    for match in re.finditer(pattern, page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-        if match[1]:
-            heading = match[1]
-        else:
-            found.append(Block(match[2], match[3] or "", match[4], heading))
-    return found
-
-
-def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
-    bin_folder = str(Path(sys.executable).parent)
-    command = ["bash", "-euo", "pipefail", "-c", block.code]
-    if block.language == "python":
-        command = [sys.executable, "-c", block.code]
-    path = os.pathsep.join([bin_folder, os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, encoding="utf-8", check=False
-    )
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a Unix shell")
 @pytest.mark.parametrize("name", RUN)
-def test_what_a_page_tells_to_run_does_what_it_says(name: str, tmp_path: Path) -> None:
+def test_what_a_page_tells_to_run_does_what_it_says(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(monkeypatch, capsys)
     told = blocks(DOCS / f"{name}.md")
     assert len(told) >= 3
     for block in told:
-        done = run(block, tmp_path)
+        ran = reader.run(block)
         if block.title == "fails":
-            assert done.returncode == 2, block.code
-            assert block.heading in done.stderr
-            assert "Traceback" not in done.stderr
+            assert ran.status == 2, block.code
+            assert block.heading in ran.err
+            assert "Traceback" not in ran.err
         else:
-            assert done.returncode == 0, f"{block.code}\n{done.stderr}"
+            assert ran.status == 0, f"{block.code}\n{ran.err}"
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -69,6 +47,18 @@ def test_the_chinese_page_has_the_same_code(name: str) -> None:
 
 
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("recipes/*/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_its_options_are_there(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # which files there are is the reader's business
+    monkeypatch.setattr(click.Path, "convert", lambda _self, value, *_: Path(value))
+    for block in blocks(page, "sh", "console"):
+        for line in block.commands():
+            _, name, *words = shlex.split(re.split(" [|<>] ", line)[0])
+            cli.commands[name].make_context(name, words)  # raises click's UsageError
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
