@@ -60,3 +60,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     with server.serving():
         yield server
+
+
+# which take longest: begun first, so that no worker is left with one of them while others have done
+LONGEST = ("test_training.py", "test_learning.py", "test_training_refusals.py", "test_server.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)

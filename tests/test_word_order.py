@@ -144,8 +144,9 @@ def test_a_grammar_that_breaks_a_rule_is_refused(
 
 
 def test_an_order_blind_encoder_scores_0_on_the_built_in_suite() -> None:
-    texts = chain.from_iterable((t.sentence, t.paraphrase, t.swap) for t in TEST)
-    result = WordOrderTask("word-order", TEST).run(Letters("".join(sorted(set("".join(texts))))))
+    some = TEST[::5]
+    texts = chain.from_iterable((t.sentence, t.paraphrase, t.swap) for t in some)
+    result = WordOrderTask("word-order", some).run(Letters("".join(sorted(set("".join(texts))))))
     assert result.metrics["triplet_accuracy"] == result.metrics["reordering_accuracy"] == 0
     assert result.intervals["triplet_accuracy"] == (0, 0)
     assert result.metrics["same_bag_share"] == 1
