@@ -34,6 +34,9 @@ RuntimeName = Literal["openvino", "tensorflow"]
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 """What queries are compared by: vectors, words, or both."""
+Engine = Literal["local", "ray"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+"""Who encodes the texts of a build: this process, or a Ray cluster."""
 OnError = Literal["stop", "skip"]
 Duplicates = Literal["keep", "collapse", "refuse"]
 """What becomes of a text that an earlier row has: a document, nothing, or a row with a problem."""

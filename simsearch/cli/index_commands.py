@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ from simsearch.errors import CorpusError
 from simsearch.readers import stream_lines, without_line_end
 
 if TYPE_CHECKING:
+    from simsearch.config import Engine
     from simsearch.pipeline import BuildReport
 
 # Queries from a pipe are answered this many at a time: few enough to wait for, enough to batch.
@@ -57,6 +59,14 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
     metavar="TOKENS[,OVERLAP]",
     help="Cut texts into chunks of so many tokens, each with a vector.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Who encodes: this machine, or a Ray cluster.",
+)
+@click.option("--ray-address", metavar="HOST:PORT", help="[default: $RAY_ADDRESS, or here]")
 @model_option
 @pooling_option
 @encoder_options
@@ -66,7 +76,13 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
 @config_option
 @json_option
 def build(
-    corpus: tuple[Path, ...], index: Path | None, replace: bool, as_json: bool, **options: Any
+    corpus: tuple[Path, ...],
+    index: Path | None,
+    replace: bool,
+    engine: Engine,
+    ray_address: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Build an index of CORPUS: .txt, .csv, .tsv, .jsonl (each also .gz) or .parquet files.
 
@@ -77,12 +93,15 @@ def build(
     simsearch build news.csv --type year=integer --type tags=list
     simsearch build notes.txt news.jsonl.gz --index indexes/all --on-error skip
     simsearch build articles.jsonl --chunk 200,40
+    simsearch build corpus.jsonl.gz --engine ray --ray-address 10.0.0.1:6379
     """
     from simsearch import pipeline
     from simsearch.cli.render import printable, progress_bar
 
     settings = settings_from(options)
-    with progress_bar("Building") as progress:
+    # what Ray has to say, it says where the answer goes
+    aside = redirect_stdout(sys.stderr) if engine == "ray" else nullcontext()
+    with progress_bar("Building") as progress, aside:
         report = pipeline.build(
             corpus,
             index,
@@ -95,6 +114,8 @@ def build(
             chunk=settings.corpus.chunk,
             search=settings.index,
             replace=replace,
+            engine=engine,
+            ray_address=ray_address,
             progress=progress,
         )
     if as_json:

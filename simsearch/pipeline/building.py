@@ -6,14 +6,17 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from simsearch.config import (
+    ENGINES,
     ColumnType,
     Duplicates,
     EncoderSettings,
+    Engine,
     IndexSettings,
     OnError,
     corpus_settings,
@@ -22,6 +25,7 @@ from simsearch.corpus import hash_inputs, read_corpus
 from simsearch.encoder import Encoder
 from simsearch.errors import CorpusError, SettingsError
 from simsearch.index.planner import plan_index
+from simsearch.pipeline.engines import encode_here, encode_on_cluster
 from simsearch.pipeline.opening import load_encoder
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.records import Document
@@ -70,6 +74,8 @@ def build(
     chunk: Sequence[int] | int | None = None,
     search: IndexSettings | None = None,
     replace: bool = False,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     progress: OnProgress | None = None,
 ) -> BuildReport:
     """Build an index of the corpus files in ``index`` (default: indexes/<first file's stem>).
@@ -87,7 +93,13 @@ def build(
     ``search`` says how the vectors are to be searched; by default exactly while that is fast, else
     approximately, with a recall of 0.95.
 
-    An interrupted build of the same corpus and encoder is resumed; a finished one is left as it is.
+    With ``engine`` "ray" the texts are encoded by the machines of the Ray cluster at
+    ``ray_address``, by default the one of $RAY_ADDRESS or of this machine. They need simsearch and
+    the model, by the same path or name; documents are read and vectors stored here, and the index
+    is the one that machines of their kind build alone. ``encoder`` must then be settings.
+
+    An interrupted build of the same corpus and encoder is resumed, by either engine; a finished one
+    is left as it is.
     Raises CorpusError for files or rows that cannot be used (rows, unless ``on_error`` is "skip"),
     StoreError if the folder holds something else and ``replace`` is not set, CheckpointError and
     SettingsError for encoder, ``types`` or ``chunk``. After any error the folder holds what it held
@@ -96,6 +108,7 @@ def build(
     paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
     if not paths:
         raise CorpusError("no corpus file was given; give at least one")
+    _check_engine(engine, ray_address, encoder)
     given: dict[str, Any] = {"types": types or {}, "on_error": on_error, "duplicates": duplicates}
     given["chunk"] = chunk
     settings = corpus_settings(given, "build")
@@ -103,8 +116,9 @@ def build(
     columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}
     columns["types"] = settings.types
     inputs = hash_inputs(paths, **columns)
+    described = encoder if isinstance(encoder, EncoderSettings) else EncoderSettings()
     if not isinstance(encoder, SentenceEncoder):
-        encoder = load_encoder(encoder or EncoderSettings())
+        encoder = load_encoder(described)
     _check_chunk(settings.chunk, encoder)
     plan = BuildPlan(
         inputs=f"{inputs} {on_error} {duplicates}",
@@ -131,7 +145,14 @@ def build(
                 raise
             resumed = writer.done
             begin = time.perf_counter()
-            _encode_pending(writer, encoder, progress)
+            advance, shards = counting(progress, resumed, writer.total), writer.pending_shards()
+            if engine == "ray":
+                encoded = encode_on_cluster(shards, encoder, described, ray_address, advance)
+            else:
+                encoded = encode_here(shards, encoder, advance)
+            with closing(encoded):  # a cluster is left at once, whatever happens
+                for shard, (vectors, truncated) in encoded:
+                    writer.commit(shard, vectors, truncated)
             encoding = time.perf_counter() - begin
             making = writer.finish()
             seconds = {"encoding": encoding, "search": making.search, "words": making.words}
@@ -181,6 +202,17 @@ def build_documents(
         )
 
 
+def _check_engine(
+    engine: Engine, ray_address: str | None, encoder: EncoderSettings | SentenceEncoder | None
+) -> None:
+    if engine not in ENGINES:
+        raise SettingsError(f"the engine is {engine!r}; give one of {', '.join(ENGINES)}")
+    if engine == "ray" and isinstance(encoder, SentenceEncoder):
+        raise SettingsError("engine 'ray' loads the encoder on each machine; give EncoderSettings")
+    if engine != "ray" and ray_address is not None:
+        raise SettingsError(f"the Ray address {ray_address} is of use with engine 'ray' only")
+
+
 def _check_chunk(chunk: Chunk | None, encoder: Encoder) -> None:
     """SettingsError if so many tokens don't fit into the encoder beside its own."""
     if chunk is None:
@@ -200,23 +232,6 @@ def chunk_spans(chunk: Chunk | None, encoder: Encoder) -> Spans | None:
         return None
     tokens, overlap = chunk
     return lambda texts: encoder.spans(texts, tokens, overlap)
-
-
-def _encode_pending(
-    writer: IndexWriter, encoder: SentenceEncoder, progress: OnProgress | None
-) -> None:
-    advance = counting(progress, writer.done, writer.total)
-    for shard in writer.pending_shards():
-        before = encoder.truncated
-        vectors = encoder.encode(shard.texts, progress=advance)
-        cut = truncated_texts(encoder, shard.texts) if encoder.truncated > before else {}
-        writer.commit(shard, vectors, cut)
-
-
-def truncated_texts(encoder: Encoder, texts: Sequence[str]) -> dict[int, int]:
-    """The positions of the texts that the encoder cuts, and how many tokens they have."""
-    counts = enumerate(encoder.token_counts(texts))
-    return {i: tokens for i, tokens in counts if tokens > encoder.max_length}
 
 
 def default_index(corpus: Sequence[Path]) -> Path:

@@ -13,7 +13,8 @@ from simsearch.corpus import Row, RowProblem, object_rows, read_corpus, usable
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import CorpusError
 from simsearch.filters import parse_filter
-from simsearch.pipeline.building import chunk_spans, truncated_texts
+from simsearch.pipeline.building import chunk_spans
+from simsearch.pipeline.engines import encode_texts
 from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
 from simsearch.records import Document
@@ -143,9 +144,7 @@ def _put(
 
 def _commit(editor: IndexEditor, encoder: Encoder, batch: Batch) -> int:
     """Encode and commit a batch; how many of its documents were cut."""
-    before = encoder.truncated
-    vectors = encoder.encode(batch.texts)
-    cut = truncated_texts(encoder, batch.texts) if encoder.truncated > before else {}
+    vectors, cut = encode_texts(encoder, batch.texts)
     editor.commit(batch, vectors, cut)
     return len({batch.owners[position] for position in cut})
 

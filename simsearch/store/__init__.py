@@ -31,7 +31,7 @@ from simsearch.store.changes import IndexEditor
 from simsearch.store.chunks import Passage, Spans
 from simsearch.store.documents import IngestReport
 from simsearch.store.maintenance import IndexKeeper
-from simsearch.store.meta import BuildPlan, Chunk, check_encoder
+from simsearch.store.meta import BuildPlan, Chunk, check_encoder, differing_fields
 from simsearch.store.portable import export_index, import_index
 from simsearch.store.reader import StoredIndex
 from simsearch.store.staging import Batch
@@ -51,6 +51,7 @@ __all__ = [
     "Spans",
     "StoredIndex",
     "check_encoder",
+    "differing_fields",
     "export_index",
     "import_index",
     "verify",

@@ -142,6 +142,8 @@ class OpenVinoRuntime:
     def _hints(self, **hints: str | int) -> dict[str, str | int]:
         if self._threads is not None:
             hints["INFERENCE_NUM_THREADS"] = self._threads
+            # others compute here too: two processes would pin their threads to the same cores
+            hints["ENABLE_CPU_PINNING"] = False
         hints["INFERENCE_PRECISION_HINT"] = self._float
         return {**hints, "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_CACHE}
 
