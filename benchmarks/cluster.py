@@ -166,11 +166,10 @@ def disturbed(
     chance = random.Random(7)
     workers = drivers = machines = 0
     began = time.monotonic()
+    said = index.with_name("said.txt")
     while True:
         driver = subprocess.Popen(
-            command(given.corpus, index, "ray"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            command(given.corpus, index, "ray"), stdout=subprocess.DEVNULL, stderr=said.open("w")
         )
         until = time.monotonic() + given.every * chance.uniform(1.5, 2.5)
         while driver.poll() is None:
@@ -192,7 +191,7 @@ def disturbed(
             progress(f"disturbed: {time.monotonic() - began:.0f} s in all")
             return f"{workers} processes that encode, {machines} node, {drivers} builds"
         if driver.returncode > 0:
-            raise SystemExit(f"the build failed with {driver.returncode}")
+            raise SystemExit(f"the build failed with {driver.returncode}: {said.read_text()}")
 
 
 def digest(index: Path) -> str:

@@ -32,10 +32,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeAlias, get_args
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from simsearch.errors import SettingsError
 
@@ -224,3 +225,62 @@ def _refuse_operator(where: str, name: str, there: tuple[str, ...]) -> NoReturn:
 def _refuse(where: str, what: str, *given: object) -> NoReturn:
     shown = "".join(f" is {reprlib.repr(value)}; " for value in given) or ": "
     raise SettingsError(f"{where}{shown}{what}")
+
+
+def matches(filter: Filter, metadata: Mapping[str, Any]) -> bool:
+    """Whether a document with this metadata, JSON values by field, is one that the filter finds."""
+    match filter:
+        case OneOf(key, values):
+            held = _held(metadata, key)
+            return any(_equal(value, wanted) for value in held for wanted in values)
+        case Compare(key, order, wanted):
+            held = [v for v in _held(metadata, key) if _kind(v) == _kind(wanted)]
+            below = _BELOW[order]
+            return any(below(_ordered(value), _ordered(wanted)) for value in held)
+        case Contains(key, wanted):
+            value = metadata.get(key)
+            if isinstance(value, str):
+                return isinstance(wanted, str) and wanted in value
+            return isinstance(value, list) and any(_equal(v, wanted) for v in _held(metadata, key))
+        case Not(negated):
+            return not matches(negated, metadata)
+        case AllOf(filters):
+            return all(matches(part, metadata) for part in filters)
+        case AnyOf(filters):
+            return any(matches(part, metadata) for part in filters)
+
+
+_BELOW: dict[Order, Callable[[Any, Any], bool]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
+def _held(metadata: Mapping[str, Any], key: str) -> list[Scalar]:
+    """The values of a field that count."""
+    if key not in metadata:
+        return []
+    value = metadata[key]
+    return [v for v in (value if isinstance(value, list) else [value]) if _kind(v) != "none"]
+
+
+def _kind(value: object) -> str:
+    if value is None or isinstance(value, (bool, str)):
+        return type(value).__name__
+    return "number" if isinstance(value, (int, float)) else "none"
+
+
+def _equal(value: Scalar, wanted: Scalar) -> bool:
+    return _kind(value) == _kind(wanted) and _ordered(value) == _ordered(wanted)
+
+
+def _ordered(value: Scalar) -> Any:
+    """The value to compare: an integer beyond 64 bits as float64, one beyond that as infinity."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
+    return value

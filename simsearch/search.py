@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Integral, Real
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.config import MODES, RERANKINGS, Mode, Rerank
+from simsearch.answering import Answering
+from simsearch.config import Mode
 from simsearch.encoder import Encoder, Vectors
 from simsearch.errors import SettingsError
 from simsearch.filters import Filter, parse_filter
@@ -20,7 +18,7 @@ from simsearch.fusion import reciprocal_rank_fusion
 from simsearch.index.allowed import Allowed
 from simsearch.index.background import Rows, percentile
 from simsearch.records import Document, Hit
-from simsearch.reranking import CANDIDATES, OrderReranker
+from simsearch.reranking import OrderReranker
 from simsearch.store import StoredIndex, check_encoder
 
 Found = tuple[Rows, npt.NDArray[np.float64]]
@@ -34,7 +32,7 @@ FUSED = 100
 """How many of the best by either are fused in mode "hybrid", or ``k`` where that is more."""
 
 
-class Searcher:
+class Searcher(Answering):
     """Answers queries from a stored index, with the encoder that the index was built with.
 
     Raises EncoderMismatchError for another encoder. Closing it closes the index. ``encoder`` is the
@@ -65,72 +63,18 @@ class Searcher:
                 self._attach()
             yield
 
-    def query(
-        self,
-        text: str,
-        k: int = 10,
-        threshold: float | None = None,
-        filter: Mapping[str, Any] | None = None,
-        mode: Mode = "dense",
-        rerank: Rerank | None = None,
-    ) -> list[Hit]:
-        """The answer to one text: ``search([text], k, threshold, filter, mode, rerank)[0]``."""
-        return self.search([text], k, threshold, filter, mode, rerank)[0]
-
-    def search(
+    def _answers(
         self,
         texts: Sequence[str],
-        k: int = 10,
-        threshold: float | None = None,
-        filter: Mapping[str, Any] | None = None,
-        mode: Mode = "dense",
-        rerank: Rerank | None = None,
-        *,
-        vectors: Vectors | None = None,
+        vectors: Vectors | None,
+        k: int,
+        threshold: float | None,
+        wanted: Filter | None,
+        mode: Mode,
     ) -> list[list[Hit]]:
-        """For each text the ``k`` documents of highest score, ordered by (-score, id).
-
-        The ``mode`` says what the score is: the cosine of the vectors ("dense"), BM25 over words
-        ("lexical", see ``store.bm25``), or the reciprocal rank fusion of the best by either
-        ("hybrid", see ``fusion``). By words, documents that share none with the text aren't found.
-        With ``rerank`` "order" the best (``reranking.CANDIDATES``, or ``k``) are looked at again,
-        and those with the text's words but another meaning are put down: see ``OrderReranker``.
-
-        A document that was cut into chunks counts by the best of them (of equal ones the first).
-        Only documents whose metadata the ``filter`` matches (see ``simsearch.filters``): if there
-        are ``k`` of them, ``k`` are found. Fewer where the corpus is smaller, or where cosines are
-        below ``threshold``; none for an empty text. What any process has committed to the index
-        before is found. ``vectors``, float32 (texts, dim), are those of the texts as queries, where
-        whoever asks has them already.
-
-        Raises SettingsError for a ``k`` that is no positive integer, for a ``threshold`` that is no
-        number or with another mode than "dense", for a filter, mode or ``rerank`` that is none, and
-        if ``texts`` is a single string.
-        """
-        if isinstance(texts, str):
-            raise SettingsError("texts is one string; ask `query`, or give a list such as [text]")
-        _check_settings(k, threshold, mode)
-        reranker = self._reranker(rerank)
-        depth = k if reranker is None else max(k, CANDIDATES)
-        wanted = None if filter is None else parse_filter(filter)
-        asked = [i for i, text in enumerate(texts) if text.strip()]
-        answers: list[list[Hit]] = [[] for _ in texts]
-        if asked:
-            some = [texts[i] for i in asked]
-            if mode == "lexical":
-                queries = None
-            elif vectors is None:
-                queries = self.encoder.encode(some, prompt="query")
-            else:
-                queries = vectors[asked]
-            with self._reading():
-                found = self._found(some, queries, depth, self._allowed(wanted), mode)
-                for i, ranked in zip(asked, found, strict=True):
-                    answers[i] = self._hits(ranked, depth, threshold, mode)
-        if reranker is not None:
-            for i in asked:
-                answers[i] = reranker.rerank(texts[i], answers[i])[:k]
-        return answers
+        with self._reading():
+            found = self._found(texts, vectors, k, self._allowed(wanted), mode)
+            return [self._hits(ranked, k, threshold, mode) for ranked in found]
 
     def compared(self, text: str, id_: str) -> Hit:
         """The document with this id, as the only hit of the text.
@@ -164,17 +108,6 @@ class Searcher:
             if wanted is not None:
                 numbers += [n for n in self._stored.matching(wanted).tolist() if n not in numbers]
             return [self._stored.document(number) for number in numbers]
-
-    def _reranker(self, rerank: Rerank | None) -> OrderReranker | None:
-        if rerank is None:
-            return None
-        if rerank not in RERANKINGS:
-            raise SettingsError(f"rerank is {rerank!r}; give one of {', '.join(RERANKINGS)}")
-        if self.reranker is None:
-            raise SettingsError(
-                "rerank needs a Searcher that was given a reranker, as `open_index` gives it one"
-            )
-        return self.reranker
 
     def _found(
         self,
@@ -290,17 +223,6 @@ class Searcher:
         """Close the index."""
         self._stored.close()
 
-    def __enter__(self) -> Searcher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def live_rows(stored: StoredIndex) -> Allowed | None:
     """The rows of documents that were not deleted; ``None`` where that is all."""
@@ -308,17 +230,3 @@ def live_rows(stored: StoredIndex) -> Allowed | None:
         return None
     deleted = np.array(sorted(stored.deleted), np.int64)
     return Allowed.of_mask(~np.isin(stored.chunks.documents, deleted))
-
-
-def _check_settings(k: int, threshold: float | None, mode: Mode) -> None:
-    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-        raise SettingsError(f"k is {k!r}; give how many answers you want, 1 or more")
-    if threshold is not None and (not isinstance(threshold, Real) or math.isnan(threshold)):
-        raise SettingsError(f"the threshold is {threshold!r}; give a number from -1 to 1, or none")
-    if mode not in MODES:
-        raise SettingsError(f"the mode is {mode!r}; give one of {', '.join(MODES)}")
-    if threshold is not None and mode != "dense":
-        raise SettingsError(
-            f"the threshold {threshold} is a cosine, and the scores of mode {mode!r} are none; "
-            "leave it out, or search with mode 'dense'"
-        )

@@ -255,6 +255,29 @@ def test_of_a_long_text_a_table_shows_the_beginning(run: Run, tiny_bert: Path) -
     assert {hit["text"][-1] for hit in answer["hits"]} == {"b", "Z"}
 
 
+def test_the_image_of_an_index_in_milvus_answers_as_the_index(run: Run, index: Path) -> None:
+    exported = run("export", index, "--to", "milvus", "--uri", "库.db", "--collection", "faq")
+    assert (exported.status, exported.out) == (0, "")
+    assert exported.err.startswith("milvus+库.db#faq: ")
+    assert "0 deleted; FLAT, recall@10 1.000" in exported.err
+    arguments = ("退款", "b", "-k", 3, "--json")
+    here, there = run("query", index, *arguments), run("query", "milvus+库.db", *arguments)
+    assert (there.status, there.out, there.err) == (here.status, here.out, here.err)
+    assert here.out.count("\n") == 2
+    for wrong in (
+        ("query", "milvus+gone.db", "退款"),
+        ("query", "milvus+库.db#other", "退款"),
+        ("query", "milvus+库.db", "退款", "--mode", "hybrid"),
+        ("export", index, "--to", "milvus"),
+        ("export", index, "--to", "milvus", "--uri", "库.db", "--out", "x.parquet"),
+        ("export", index, "--to", "milvus", "--uri", "库"),
+        ("export", index, "--uri", "库.db"),
+    ):
+        refused = run(*wrong)
+        assert (refused.status, refused.out) == (2, ""), wrong
+        assert "Traceback" not in refused.err
+
+
 def test_similarity_of_swapped_roles_with_the_embedded_model(run: Run) -> None:
     poolings = ["--pooling", "static_mean", "--pooling", "mean", "--pooling", "cls"]
     ran = run("similarity", ROLE, SWAPPED, *poolings, "--json")

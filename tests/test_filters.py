@@ -183,6 +183,8 @@ def test_any_filter_finds_what_the_definition_says(
     for filter in asked:
         expected = [n for n, held in left.items() if matches(held, filter)]
         assert found(connection, filter) == expected
+        tree = parse_filter(filter)
+        assert [n for n, held in left.items() if filters.matches(tree, held)] == expected
 
 
 @given(metadata(SCALARS), metadata(SCALARS))

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("tensorflow", "bert4keras", "tf_keras", "keras", "openvino", "faiss", "apsw", "numpy")
+EXTRAS = ("ray", "pymilvus", "milvus_lite", "pyarrow", "fastapi", "langchain_core")
 # --help answers at once; pydantic, rich and yaml alone would double its time
-SLOW = (*HEAVY, "pydantic", "rich", "yaml", "tokenizers")
+SLOW = (*HEAVY, *EXTRAS, "pydantic", "rich", "yaml", "tokenizers")
 
 
 def imported_by(code: str, watched: tuple[str, ...]) -> list[str]:
@@ -62,3 +63,23 @@ def test_the_watch_sees_what_is_imported() -> None:
     assert imported_by("import simsearch.config", SLOW) == ["pydantic", "yaml"]
     assert imported_by("import simsearch; simsearch.Hit", SLOW) == []
     assert "numpy" in imported_by("import simsearch; simsearch.Whitening", SLOW)
+
+
+def test_extras_are_imported_where_they_are_used() -> None:
+    assert (
+        imported_by("import simsearch.pipeline, simsearch.milvus, simsearch.cluster", EXTRAS) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "extra"),
+    [
+        ("ray", "from simsearch.cluster import connected\nwith connected(): pass", "ray"),
+        ("pymilvus", "import simsearch\nsimsearch.open_milvus('http://localhost')", "milvus"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(package: str, code: str, extra: str) -> None:
+    code = f"import sys\nsys.modules[{package!r}] = None\n{code}"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert f"install it: pip install 'simsearch[{extra}]'" in ran.stderr.splitlines()[-1]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_encoder import ToyEncoder
 
+from simsearch.answering import Answering
 from simsearch.corpus import Row, content_id
 from simsearch.errors import EncoderMismatchError, SettingsError
+from simsearch.milvus import Address, MilvusCollection, MilvusSearcher, export_to_milvus
 from simsearch.records import Hit
 from simsearch.search import Searcher
 from simsearch.store import BuildPlan, IndexWriter, StoredIndex
@@ -42,8 +47,26 @@ def row(id_: str | None, text: str, **metadata: Any) -> Row:
     return Row(Path("corpus.jsonl"), 1, id_, text, metadata)
 
 
-def open_searcher(folder: Path) -> Searcher:
+@pytest.fixture(scope="module", params=["folder", "Milvus"], autouse=True)
+def milvus(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Runs every test twice: answers are those of the folder, and of its image in Milvus."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "Milvus":
+            database = str(tmp_path_factory.mktemp("Milvus 库") / "images.db")
+            patch.setattr(sys.modules[__name__], "open_searcher", partial(open_image, database))
+        yield
+
+
+def open_searcher(folder: Path) -> Answering:
     return Searcher(ToyEncoder(), StoredIndex.open(folder))
+
+
+def open_image(database: str, folder: Path) -> Answering:
+    address = Address(database, f"c_{hashlib.md5(str(folder).encode()).hexdigest()}")
+    export_to_milvus(folder, address)
+    return MilvusSearcher(ToyEncoder(), MilvusCollection(address))
 
 
 def ids(hits: list[Hit]) -> list[str]:
@@ -76,14 +99,14 @@ def delete(index: Path, *rows: int) -> None:
 
 
 class TestQuery:
-    def test_ranks_by_score_then_id(self, searcher: Searcher) -> None:
+    def test_ranks_by_score_then_id(self, searcher: Answering) -> None:
         hits = searcher.query("a")
         assert ids(hits) == ["a", "aab", "y ba", "z ab", "b", "好"]
         assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5, 6]
         expected = [1, 2 / 5**0.5, 0.5**0.5, 0.5**0.5, 0, 0]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-6)
 
-    def test_hit_has_the_text_the_metadata_and_the_percentile(self, searcher: Searcher) -> None:
+    def test_hit_has_the_text_the_metadata_and_the_percentile(self, searcher: Answering) -> None:
         # The 15 pairs: aab-a .894, aab-b .447, aab-ab and aab-ba .949, a-b 0, a-ab and a-ba .707,
         # b-ab and b-ba .707, ab-ba 1, and 0 for the five pairs of 好: 6 zeros, .447, four .707,
         # then .894. So below aab's score are 11, and one equals it.
@@ -97,7 +120,7 @@ class TestQuery:
             metadata={"page": 3},
         )
 
-    def test_tie_at_the_last_place_goes_to_the_smaller_id(self, searcher: Searcher) -> None:
+    def test_tie_at_the_last_place_goes_to_the_smaller_id(self, searcher: Answering) -> None:
         assert ids(searcher.query("a", k=3)) == ["a", "aab", "y ba"]
         assert ids(searcher.query("a", k=5)) == ["a", "aab", "y ba", "z ab", "b"]
 
@@ -106,10 +129,10 @@ class TestQuery:
         with open_searcher(build(tmp_path / "equal", rows)) as searcher:
             assert ids(searcher.query("ab", k=4)) == ["000", "001", "002", "003"]
 
-    def test_k_beyond_the_corpus_returns_every_document_once(self, searcher: Searcher) -> None:
+    def test_k_beyond_the_corpus_returns_every_document_once(self, searcher: Answering) -> None:
         assert sorted(ids(searcher.query("b", k=1000))) == ["a", "aab", "b", "y ba", "z ab", "好"]
 
-    def test_threshold_keeps_what_reaches_it(self, searcher: Searcher) -> None:
+    def test_threshold_keeps_what_reaches_it(self, searcher: Answering) -> None:
         score = searcher.query("a", k=3)[2].score
         assert ids(searcher.query("a", threshold=score)) == ["a", "aab", "y ba", "z ab"]
         assert ids(searcher.query("a", k=3, threshold=score)) == ["a", "aab", "y ba"]
@@ -126,7 +149,7 @@ class TestQuery:
 
 
 class TestBatch:
-    def test_batch_equals_each_query_alone(self, searcher: Searcher) -> None:
+    def test_batch_equals_each_query_alone(self, searcher: Answering) -> None:
         texts = ["a", "", "ab", "好", "aab"] * 6
         assert searcher.search(texts, k=3) == [searcher.query(text, k=3) for text in texts]
 
@@ -188,7 +211,7 @@ class TestChunks:
             assert hit.span == (2, 5)
 
     def test_short_document_is_one_chunk_and_without_chunks_there_is_no_span(
-        self, tmp_path: Path, searcher: Searcher
+        self, tmp_path: Path, searcher: Answering
     ) -> None:
         with open_searcher(build(tmp_path / "i", [row("x", "ab")], (3, 0))) as chunked:
             assert chunked.query("a")[0].span == (0, 2)
@@ -279,28 +302,32 @@ class TestRefusals:
         assert "normalised" not in str(caught.value)
         assert "--replace" in str(caught.value)
 
-    def test_one_string_instead_of_a_list_is_refused(self, searcher: Searcher) -> None:
+    def test_one_string_instead_of_a_list_is_refused(self, searcher: Answering) -> None:
         with pytest.raises(SettingsError, match="texts is one string"):
             searcher.search("abc")
 
     @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
-    def test_k_must_be_a_positive_integer(self, searcher: Searcher, k: Any) -> None:
+    def test_k_must_be_a_positive_integer(self, searcher: Answering, k: Any) -> None:
         with pytest.raises(SettingsError, match=f"k is {k!r}"):
             searcher.query("a", k=k)
         with pytest.raises(SettingsError, match=f"k is {k!r}"):
             searcher.query("", k=k)
 
-    def test_numpy_integers_are_integers(self, searcher: Searcher) -> None:
+    def test_numpy_integers_are_integers(self, searcher: Answering) -> None:
         assert ids(searcher.query("a", k=np.int64(2))) == ["a", "aab"]
 
     @pytest.mark.parametrize("threshold", [float("nan"), "0.5"])
-    def test_threshold_must_be_a_number(self, searcher: Searcher, threshold: Any) -> None:
+    def test_threshold_must_be_a_number(self, searcher: Answering, threshold: Any) -> None:
         with pytest.raises(SettingsError, match="threshold is"):
             searcher.query("a", threshold=threshold)
 
-    def test_info_is_that_of_the_index(self, index: Path, searcher: Searcher) -> None:
+    def test_info_is_that_of_the_index(self, index: Path, searcher: Answering) -> None:
+        facts = searcher.info()
         with StoredIndex.open(index) as stored:
-            assert searcher.info() == stored.info()
+            expected = stored.info()
+        for name in ("count", "dim", "fingerprint", "generation", "created", "chunk", "chunks"):
+            assert facts[name] == expected[name]
+        assert facts["recall_at_10"] == expected["recall_at_10"] == 1
 
 
 @settings(max_examples=30, deadline=None)

@@ -220,20 +220,75 @@ def repair(index: Path, **options: Any) -> None:
 @click.command()
 @index_argument
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A new file."
+    "--to",
+    type=click.Choice(["parquet", "milvus"]),
+    default="parquet",
+    show_default=True,
+    help="A file, or a collection of Milvus.",
 )
-def export(index: Path, out: Path) -> None:
-    """Write the index DIR to one parquet file: documents, vectors, and what made them.
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="A new parquet file.")
+@click.option("--uri", metavar="URI", help="Of Milvus: http://HOST:19530, or a local file.db.")
+@click.option("--collection", metavar="NAME", help="Of Milvus.  [default: as DIR]")
+@click.option("--replace", is_flag=True, help="Write the collection anew.")
+@index_options
+@config_option
+def export(
+    index: Path,
+    to: str,
+    out: Path | None,
+    uri: str | None,
+    collection: str | None,
+    replace: bool,
+    **options: Any,
+) -> None:
+    """Write the index DIR to one parquet file, or to a collection of Milvus.
+
+    The file has documents, vectors, and what made them; `import` reads it. A collection answers
+    queries as the folder does; exported again, it gets what has changed since. Its kind of index is
+    planned as `build` plans one. $MILVUS_TOKEN says who asks.
 
     \b
     simsearch export indexes/faq --out faq.parquet
     simsearch import faq.parquet --index elsewhere/faq
+    simsearch export indexes/faq --to milvus --uri http://localhost:19530
+    simsearch query milvus+http://localhost:19530#faq "怎么退款？"
     """
+    if to == "milvus":
+        if uri is None or out is not None:
+            raise click.UsageError("--to milvus needs --uri, and has no --out")
+        _export_to_milvus(index, uri, collection, replace, options)
+        return
+    if out is None or uri is not None or collection is not None or replace:
+        raise click.UsageError("--out names the new file; --uri and the like are for --to milvus")
     from simsearch.cli.render import printable
     from simsearch.store import export_index
 
     count = export_index(index, out)
     click.echo(printable(f"{out}: {counted(count, 'document')}"), err=True)
+
+
+def _export_to_milvus(
+    index: Path, uri: str, collection: str | None, replace: bool, options: dict[str, Any]
+) -> None:
+    from simsearch.cli.render import printable, progress_bar
+    from simsearch.milvus import export_to_milvus, parse_address
+
+    address = parse_address(f"{uri}#{collection}" if collection else uri)
+    settings = settings_from(options)
+    with progress_bar("Exporting") as progress:
+        report = export_to_milvus(
+            index, address, settings=settings.index, replace=replace, progress=progress
+        )
+    plan = report.plan
+    found = "" if plan.recall_at_10 is None else f", recall@10 {plan.recall_at_10:.3f}"
+    click.echo(
+        printable(
+            f"{report.address}: {counted(report.documents, 'document')}, "
+            f"{counted(report.written, 'row')} written, {report.deleted:,} deleted; "
+            f"{plan.kind}{found}"
+        ),
+        err=True,
+    )
 
 
 @click.command("import")

@@ -38,6 +38,7 @@ from simsearch.errors import CorpusError
 from simsearch.readers import stream_lines, without_line_end
 
 if TYPE_CHECKING:
+    from simsearch.answering import Answering
     from simsearch.config import Engine
     from simsearch.pipeline import BuildReport
 
@@ -160,7 +161,7 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
 
 
 @click.command()
-@index_argument
+@click.argument("index", metavar="DIR")
 @click.argument("text", nargs=-1, callback=unicode_text)
 @click.option("-k", type=click.IntRange(min=1), metavar="N", help="Hits per query.  [default: 10]")
 @click.option(
@@ -187,19 +188,21 @@ def _build_message(report: BuildReport, chunked: bool) -> str:
 @config_option
 @json_option
 def query(
-    index: Path, text: tuple[str, ...], filter: dict[str, Any] | None, as_json: bool, **options: Any
+    index: str, text: tuple[str, ...], filter: dict[str, Any] | None, as_json: bool, **options: Any
 ) -> None:
     """Find the documents of DIR that are nearest to each TEXT (or to each line of stdin).
 
     The score is the cosine similarity. "higher than" says how many of 100 random pairs of documents
     score lower: a high cosine means little where all cosines are high. The encoder is the one of
-    the index; --model and the like are only for one that has moved.
+    the index; --model and the like are only for one that has moved. DIR may also be an index in
+    Milvus, milvus+URI or milvus+URI#COLLECTION: see `simsearch export --to milvus`.
 
     \b
     simsearch query indexes/faq "怎么退款？" "Where is my parcel?" -k 3
     simsearch query indexes/faq "ERR_1043 退款" --mode hybrid
     simsearch query indexes/faq "refund" --filter '{"language": "en", "year": {"$gte": 2020}}'
     simsearch query indexes/faq --json < questions.txt > hits.jsonl
+    simsearch query milvus+http://localhost:19530#faq "怎么退款？"
     """
     from simsearch import pipeline
     from simsearch.cli.render import loading, print_hits, print_truncation
@@ -208,8 +211,12 @@ def query(
     settings = settings_from(options)
     wanted = settings.query
     given = encoder_overrides(options)
+    searcher: Answering
     with loading(options["model"]):
-        searcher = pipeline.open_index(index, overrides=given, reranker=wanted.reranker)
+        if index.startswith("milvus+"):
+            searcher = pipeline.open_milvus(index, overrides=given, reranker=wanted.reranker)
+        else:
+            searcher = pipeline.open_index(index, overrides=given, reranker=wanted.reranker)
     with searcher:
         for texts in [list(text)] if text else line_batches(stdin_lines()):
             answers = searcher.search(

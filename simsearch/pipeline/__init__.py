@@ -30,7 +30,7 @@ from simsearch.pipeline.measuring import (
     read_tasks,
 )
 from simsearch.pipeline.mining import MineReport, mine_negatives, mine_paraphrases
-from simsearch.pipeline.opening import load_encoder, open_index
+from simsearch.pipeline.opening import load_encoder, open_index, open_milvus
 from simsearch.pipeline.predicting import load_predictor, predict
 from simsearch.pipeline.progress import OnProgress
 from simsearch.pipeline.reporting import check_report_folder, read_report, write_report
@@ -65,6 +65,7 @@ __all__ = [
     "mine_negatives",
     "mine_paraphrases",
     "open_index",
+    "open_milvus",
     "optimize",
     "predict",
     "read_report",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from simsearch.config import EncoderSettings, encoder_settings
 from simsearch.errors import CheckpointError, SettingsError
+from simsearch.milvus import MilvusCollection, MilvusSearcher, parse_address
 from simsearch.prediction import Predictor
 from simsearch.reranking import OrderReranker
 from simsearch.search import Searcher
@@ -66,6 +67,29 @@ def open_index(
         raise
 
 
+def open_milvus(
+    address: str,
+    *,
+    encoder: SentenceEncoder | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    reranker: str | Path = DEFAULT_RERANKER,
+) -> MilvusSearcher:
+    """Open an index in Milvus for queries: ``open_index``, for "milvus+URI" or "milvus+URI#NAME".
+
+    Raises SettingsError if Milvus cannot be reached, IndexNotFoundError, EncoderMismatchError and
+    CheckpointError.
+    """
+    collection = MilvusCollection(parse_address(address))
+    try:
+        if encoder is None:
+            facts = collection.facts
+            encoder = index_encoder(facts.folder, facts.settings, overrides or {})
+        return MilvusSearcher(encoder, collection, OrderReranker(_Comparer(reranker)))
+    except BaseException:
+        collection.close()
+        raise
+
+
 class _Comparer:
     """A model that is loaded when it is first asked: most searches need none."""
 
@@ -86,7 +110,7 @@ class _Comparer:
 
 
 def index_encoder(
-    folder: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any]
+    folder: Path | str, settings: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> SentenceEncoder:
     """The encoder of an index, by the settings that it keeps and, instead, the ``overrides``."""
     given = {key: value for key, value in overrides.items() if value is not None}

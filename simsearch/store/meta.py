@@ -177,8 +177,8 @@ class Built(Protocol):
     """An index that says where it is and which encoder made it."""
 
     @property
-    def folder(self) -> Path:
-        """Its folder."""
+    def folder(self) -> Path | str:
+        """Its folder, or what else it is named by."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
