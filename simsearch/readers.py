@@ -11,7 +11,7 @@ import gzip
 import importlib
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -31,6 +31,34 @@ Line: TypeAlias = tuple[int, str, str | None]
 Record: TypeAlias = tuple[int, list[Any], str | None]
 
 
+def corpus_paths(corpus: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files of a corpus; those with a scheme, such as s3://, are of that file system.
+
+    These are fsspec's, and act as a Path as far as they are read here. Raises CorpusError if there
+    is none, or for a scheme that isn't known, and MissingPackageError without the packages.
+    """
+    given = [corpus] if isinstance(corpus, (str, Path)) else corpus
+    if not given:
+        raise CorpusError("no corpus file was given; give at least one")
+    return [_elsewhere(str(name)) if "://" in str(name) else Path(name) for name in given]
+
+
+def _elsewhere(uri: str) -> Path:
+    try:
+        upath = importlib.import_module("upath")
+        place: Any = upath.UPath(uri)
+        place.fs  # noqa: B018  # imports what the scheme needs
+        path: Path = place
+        return path
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{uri}: {error}. Files of other systems need pip install 'simsearch[remote]', and "
+            "what fsspec has for theirs, such as s3fs or gcsfs"
+        ) from None
+    except ValueError as error:
+        raise CorpusError(f"{uri}: {error}; give a file, or a URI that fsspec knows") from None
+
+
 @contextmanager
 def opened(path: Path, *, gzipped: bool) -> Iterator[io.BufferedIOBase]:
     """The bytes of ``path``, decompressed where ``gzipped``.
@@ -38,8 +66,8 @@ def opened(path: Path, *, gzipped: bool) -> Iterator[io.BufferedIOBase]:
     What goes wrong in opening the file, or in reading it inside the ``with``, is a ``CorpusError``.
     """
     try:
-        with gzip.open(path, "rb") if gzipped else path.open("rb") as stream:
-            yield stream
+        with path.open("rb") as stream:
+            yield gzip.GzipFile(fileobj=stream) if gzipped else stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(
             f"{path} is not a whole gzip file ({error}); test it with `gzip -t` and fetch it again"
@@ -201,7 +229,10 @@ def parquet_records(path: Path) -> Iterator[Record]:
     pyarrow, parquet = import_pyarrow(path)
     try:
         # Without a buffer size, pyarrow reads a whole column of a row group at once.
-        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        with (
+            path.open("rb") as stream,
+            parquet.ParquetFile(stream, buffer_size=2**20, pre_buffer=False) as file,
+        ):
             schema = file.schema_arrow
             yield 0, schema.names, None
             json_types = [_is_json(field.type, pyarrow.types) for field in schema]

@@ -884,3 +884,47 @@ def test_of_a_row_with_several_problems_the_text_is_named_first(tmp_path: Path) 
     path.write_text('{"text": "", "year": "x"}\n{"text": "b", "id": "", "year": "x"}\n', "utf-8")
     found = list(read_corpus([path], types={"year": "integer"}))
     assert [str(problem).partition(": ")[2] for problem in found] == ["empty text", "empty id"]
+
+
+class TestElsewhere:
+    """Files of another file system: that of fsspec's memory."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> str:
+        return f"memory://{tmp_path.name}"
+
+    @pytest.mark.parametrize("name", ["语料.jsonl", "a.jsonl.gz", "a.csv", "a.parquet"])
+    def test_rows_and_hash_are_those_of_a_local_file(
+        self, tmp_path: Path, folder: str, name: str
+    ) -> None:
+        local = tmp_path / name
+        if name.endswith(".parquet"):
+            parquet(tmp_path, {"text": ["猫", "b"], "n": [1, 2]}, name)
+        elif name.endswith(".csv"):
+            local.write_text("text,n\n猫,1\nb,2\n", "utf-8")
+        else:
+            lines = '{"text": "猫", "n": 1}\n{"text": "b", "n": 2}\nno JSON\n'.encode()
+            local.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+        (there,) = readers.corpus_paths(f"{folder}/{name}")
+        there.write_bytes(local.read_bytes())
+        rows, expected = list(read_corpus([there])), list(read_corpus([local]))
+        assert [(r.line, getattr(r, "text", None)) for r in rows] == [
+            (r.line, getattr(r, "text", None)) for r in expected
+        ]
+        assert str(rows[0].path) == f"{folder}/{name}"
+        columns = {"text_column": None, "id_column": None}
+        assert hash_inputs([there], **columns) == hash_inputs([local], **columns)
+
+    def test_what_is_not_there(self, folder: str) -> None:
+        (there,) = readers.corpus_paths([f"{folder}/a.txt"])
+        with pytest.raises(CorpusError, match=r"memory://.*/a.txt: there is no such file"):
+            list(read_corpus([there]))
+        with pytest.raises(CorpusError, match=r"nowhere://a.txt: .*; give a file, or a URI"):
+            readers.corpus_paths("nowhere://a.txt")
+
+    def test_a_system_whose_package_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(MissingPackageError, match=r"s3://b/a.txt: .*such as s3fs or gcsfs"):
+            readers.corpus_paths("s3://b/a.txt")
+        monkeypatch.setitem(sys.modules, "upath", None)
+        with pytest.raises(MissingPackageError, match=r"pip install 'simsearch\[remote\]'"):
+            readers.corpus_paths("memory://a.txt")

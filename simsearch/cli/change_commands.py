@@ -45,7 +45,7 @@ _MISSING_SHOWN = 20
 @duplicates_option
 @config_option
 @json_option
-def add(index: Path, corpus: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+def add(index: Path, corpus: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Put the documents of CORPUS into the index DIR, or in the place of those with their ids.
 
     What is there as it is stays, and is not encoded again. Queries find the documents at once. If

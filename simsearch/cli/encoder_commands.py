@@ -108,7 +108,7 @@ def similarity(
 @corpus_options
 @config_option
 @json_option
-def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+def whiten(corpus: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Fit a whitening on the texts of CORPUS, for --whitening and --dim.
 
     Fit it on texts like those that will be searched, never on the ones that a benchmark scores.
@@ -147,7 +147,7 @@ def whiten(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -
 @corpus_options
 @config_option
 @json_option
-def calibrate(corpus: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+def calibrate(corpus: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Measure on the texts of CORPUS what --precision int8 needs to know of a model.
 
     Reads 1,024 texts from all over it: half to see how large the model's values are, half to see

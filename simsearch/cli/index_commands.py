@@ -77,7 +77,7 @@ index_argument = click.argument("index", type=click.Path(path_type=Path), metava
 @config_option
 @json_option
 def build(
-    corpus: tuple[Path, ...],
+    corpus: tuple[str, ...],
     index: Path | None,
     replace: bool,
     engine: Engine,
@@ -87,14 +87,15 @@ def build(
 ) -> None:
     """Build an index of CORPUS: .txt, .csv, .tsv, .jsonl (each also .gz) or .parquet files.
 
-    An interrupted build resumes when the same command is run again.
+    An interrupted build resumes when the same command is run again. CORPUS may also be a URI of a
+    file system that fsspec knows.
 
     \b
     simsearch build faq.csv --text-column question --id-column number
     simsearch build news.csv --type year=integer --type tags=list
     simsearch build notes.txt news.jsonl.gz --index indexes/all --on-error skip
     simsearch build articles.jsonl --chunk 200,40
-    simsearch build corpus.jsonl.gz --engine ray --ray-address 10.0.0.1:6379
+    simsearch build s3://bucket/corpus.jsonl.gz --engine ray --ray-address 10.0.0.1:6379
     """
     from simsearch import pipeline
     from simsearch.cli.render import printable, progress_bar

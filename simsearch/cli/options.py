@@ -92,7 +92,7 @@ def _column_types(
 
 
 corpus_argument = click.argument(
-    "corpus", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="CORPUS..."
+    "corpus", nargs=-1, required=True, type=click.Path(), metavar="CORPUS..."
 )
 config_option = click.option(
     "--config", type=EXISTING_FILE, help="Settings file, instead of ./config.yaml."

@@ -23,11 +23,12 @@ from simsearch.config import (
 )
 from simsearch.corpus import hash_inputs, read_corpus
 from simsearch.encoder import Encoder
-from simsearch.errors import CorpusError, SettingsError
+from simsearch.errors import SettingsError
 from simsearch.index.planner import plan_index
 from simsearch.pipeline.engines import encode_here, encode_on_cluster
 from simsearch.pipeline.opening import load_encoder
 from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.readers import corpus_paths
 from simsearch.records import Document
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import BuildPlan, Chunk, IndexWriter, Spans
@@ -80,6 +81,8 @@ def build(
 ) -> BuildReport:
     """Build an index of the corpus files in ``index`` (default: indexes/<first file's stem>).
 
+    A file may be a URI such as s3://bucket/faq.csv, of a file system that fsspec knows.
+
     ``chunk``, (tokens, overlap), cuts each document into chunks of at most so many tokens, of which
     consecutive ones share ``overlap``; each has its own vector, and a document is found by the best
     of its chunks. Without, what is longer than the encoder takes is cut off.
@@ -105,9 +108,7 @@ def build(
     SettingsError for encoder, ``types`` or ``chunk``. After any error the folder holds what it held
     before.
     """
-    paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
-    if not paths:
-        raise CorpusError("no corpus file was given; give at least one")
+    paths = corpus_paths(corpus)
     _check_engine(engine, ray_address, encoder)
     given: dict[str, Any] = {"types": types or {}, "on_error": on_error, "duplicates": duplicates}
     given["chunk"] = chunk

@@ -17,6 +17,7 @@ from simsearch.pipeline.building import chunk_spans
 from simsearch.pipeline.engines import encode_texts
 from simsearch.pipeline.opening import index_encoder
 from simsearch.pipeline.progress import OnProgress, counting
+from simsearch.readers import corpus_paths
 from simsearch.records import Document
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.store import Batch, IndexEditor, IndexKeeper, check_encoder
@@ -81,9 +82,7 @@ def add(
     ``on_error`` is "skip"), the StoreErrors of the folder, and EncoderMismatchError for another
     encoder.
     """
-    paths = [Path(p) for p in ([corpus] if isinstance(corpus, (str, Path)) else corpus)]
-    if not paths:
-        raise CorpusError("no corpus file was given; give at least one")
+    paths = corpus_paths(corpus)
     given = {"types": dict(types or {}), "on_error": on_error, "duplicates": duplicates}
     settings = corpus_settings(given, "add")
     columns: dict[str, Any] = {"text_column": text_column, "id_column": id_column}

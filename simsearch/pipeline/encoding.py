@@ -15,7 +15,7 @@ from simsearch.encoder import Vectors
 from simsearch.errors import CorpusError
 from simsearch.files import check_new_file, new_file
 from simsearch.pipeline.progress import OnProgress, counting
-from simsearch.readers import text_lines
+from simsearch.readers import corpus_paths, text_lines
 from simsearch.sentence_encoder import SentenceEncoder
 from simsearch.whitening import Whitening
 
@@ -61,7 +61,7 @@ def _drawn(texts: Iterable[str], count: int) -> list[str]:
 def corpus_texts(corpus: Sequence[str | Path], settings: CorpusSettings) -> Iterator[str]:
     """The texts of corpus files, one by one. Raises CorpusError as ``build`` does."""
     rows = read_corpus(
-        [Path(p) for p in corpus],
+        corpus_paths(corpus),
         text_column=settings.text_column,
         id_column=settings.id_column,
         types=settings.types,
