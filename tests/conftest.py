@@ -8,6 +8,7 @@ from pathlib import Path
 import checkpoints
 import huggingface_hub.constants
 import hypothesis
+import pymilvus  # noqa: F401  # configures logging, and so closes what absl's handler writes to
 import pytest
 from hub_server import HubServer
 

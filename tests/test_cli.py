@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 import numpy as np
-import pymilvus  # noqa: F401  # configures logging, which closes what absl's handler writes to
 import pytest
 
 import simsearch

@@ -5,6 +5,8 @@ That its answers are those of the folder is tested in test_search, which runs tw
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -358,3 +360,11 @@ def test_what_milvus_cannot_do(index: Path, image: Address) -> None:
 def test_no_server() -> None:
     with pytest.raises(SettingsError, match=r"cannot reach Milvus at http://127.0.0.1:1"):
         MilvusCollection(Address("http://127.0.0.1:1", "faq"))
+
+
+def test_a_local_file_that_another_process_has(index: Path, image: Address) -> None:
+    export_to_milvus(index, image)  # this process keeps it
+    code = f"import simsearch\nsimsearch.open_milvus({str(image)!r})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stderr.count("Traceback") == 1
+    assert ran.stderr.splitlines()[-1].endswith("only one process at a time can have a local file")

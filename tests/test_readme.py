@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 
 # Tested elsewhere, for they take long, fetch models or never end; that they and their options are
 # there is tested with those of all pages.
-ELSEWHERE = r"simsearch (train|mine|predict|models|serve|benchmark$)|hfl/|tuned|--layers each"
+ELSEWHERE = (
+    r"simsearch (train|mine|predict|models|serve|benchmark$)|hfl/|tuned|--layers each|engine ray"
+)
 
 CORPUS = [
     json.loads(line)["text"]

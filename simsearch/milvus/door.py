@@ -73,12 +73,13 @@ def connect(uri: str) -> Any:
         raise MissingPackageError(
             "Milvus needs the package pymilvus; install it: pip install 'simsearch[milvus]'"
         ) from None
-    for name in ("pymilvus", "grpc._server"):  # what they log, they raise too
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # what they log, they raise too
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return pymilvus.MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""), timeout=10)
     except (pymilvus.exceptions.MilvusException, OSError) as error:
-        raise SettingsError(f"cannot reach Milvus at {uri}: {_said(error)}") from None
+        one = "; only one process at a time can have a local file" * uri.endswith(".db")
+        raise SettingsError(f"cannot reach Milvus at {uri}: {_said(error)}{one}") from None
 
 
 @contextmanager
