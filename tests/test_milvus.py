@@ -167,6 +167,13 @@ class TestExport:
         ):
             MilvusSearcher(ToyEncoder("xyz"), MilvusCollection(image))
 
+    def test_another_index(self, index: Path, image: Address, tmp_path: Path) -> None:
+        export_to_milvus(index, image)
+        chunked = build(tmp_path / "chunked", [row("1", "a b")], chunk=(2, 0))
+        with pytest.raises(StoreError, match=r"with other chunks:\n  chunk: index null, given \["):
+            export_to_milvus(chunked, image)
+        assert len(documents(image)) == 3
+
     def test_a_text_that_is_too_long(self, tmp_path: Path, image: Address) -> None:
         folder = build(tmp_path / "i", [row("long", "好" * 21_846)])
         with pytest.raises(StoreError, match="its text has 65,538 bytes, and Milvus takes 65,535"):

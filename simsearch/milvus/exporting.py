@@ -60,9 +60,9 @@ def export_to_milvus(
     name at one stroke. Interrupted, the same call goes on. ``settings`` are those by which the kind
     of index is planned; writers of the folder wait until the export has finished.
 
-    Raises the StoreErrors of the folder, EncoderMismatchError for a collection of another encoder,
-    and StoreError for one that is not ours, for documents that are too long for Milvus, and for
-    what Milvus itself says.
+    Raises the StoreErrors of the folder, SettingsError for a plan that cannot be kept, and
+    StoreError for a collection of another encoder, with other chunks, or not ours, for documents
+    that are too long for Milvus, and for what Milvus itself says.
     """
     name = address.collection or collection_name(folder)
     place = Address(address.uri, name)
@@ -110,8 +110,8 @@ class _Export:
     def updated(self, there: Facts) -> MilvusReport:
         """Write what has changed since the collection was written."""
         stored = self.stored
-        if (there.fingerprint, there.chunk) != (stored.fingerprint, stored.chunk):
-            fields = differing_fields(there.identity, stored.identity)
+        one = {**there.identity, "chunk": there.chunk}
+        if fields := differing_fields(one, {**stored.identity, "chunk": stored.chunk}):
             raise StoreError(
                 f"{self.place} is the image of an index of another encoder or with other chunks:"
                 + "".join(f"\n  {field}" for field in fields)
