@@ -155,7 +155,7 @@ class _Export:
         schema = schema_of(self.client, facts.dim, facts.columns)
         self.client.create_collection(name, schema=schema, properties={PROPERTY: wanted})
         # rows can be asked for only with an index; the one to search by is built when all are there
-        build_index(self.client, name, SearchPlan("FLAT", {}, {}, 1.0))
+        build_index(self.client, name, SearchPlan("FLAT", {}, {}, 1.0), empty=True)
         return name
 
     def _take_name(self, physical: str) -> None:

@@ -48,14 +48,17 @@ def plan_search(rows: int, dim: int, settings: IndexSettings) -> SearchPlan:
     return SearchPlan("IVF_SQ8", {"nlist": plan.cells}, {}, None)
 
 
-def build_index(client: Any, name: str, plan: SearchPlan) -> None:
-    """Let Milvus index the vectors of a collection, and load it."""
+def build_index(client: Any, name: str, plan: SearchPlan, *, empty: bool = False) -> None:
+    """Let Milvus index the vectors of a collection, and load it.
+
+    Until they are indexed is waited for, but for a collection that is ``empty``.
+    """
     parameters = client.prepare_index_params()
     parameters.add_index("vector", index_type=plan.kind, metric_type="IP", params=dict(plan.build))
     client.release_collection(name)
     if client.list_indexes(name):
         client.drop_index(name, "vector")
-    client.create_index(name, parameters)
+    client.create_index(name, parameters, sync=not empty)
     client.load_collection(name)
 
 
