@@ -355,6 +355,14 @@ def test_which_collection_must_be_said_if_there_are_several(index: Path, tmp_pat
         MilvusCollection(Address(database))
 
 
+def test_many_queries_for_many_hits_are_asked_in_parts(index: Path, image: Address) -> None:
+    export_to_milvus(index, image)
+    texts = ["a", "b", "ab"]
+    with open_image(image) as searcher:
+        assert searcher.search(texts, k=5000) == [searcher.query(t, k=5000) for t in texts]
+        assert [hit.id for hit in searcher.query("b", k=5000)] == ["2", "3", "1"]
+
+
 def test_what_milvus_cannot_do(index: Path, image: Address) -> None:
     export_to_milvus(index, image)
     with open_image(image) as searcher:

@@ -26,6 +26,7 @@ from simsearch.reranking import OrderReranker
 from simsearch.store import check_encoder
 
 _MAKE = "make it with `simsearch export DIR --to milvus --uri URI`"
+_ROWS_AT_ONCE = 8192  # of vector and text, for what gRPC takes in a message
 _FIELDS = ["id", "text", "metadata", "chunk", "start", "stop", "truncated", "vector"]
 
 
@@ -46,8 +47,8 @@ class MilvusCollection:
     """A collection that ``export_to_milvus`` has made, opened to be searched.
 
     ``facts`` are those of the last ``refresh``. Without a collection in the address it is the only
-    one of ours there. Raises SettingsError if Milvus cannot be reached, IndexNotFoundError and
-    UnfinishedIndexError.
+    one of ours there. Raises SettingsError if Milvus cannot be reached, IndexNotFoundError if there
+    is none or several, and StoreError for facts that were altered.
     """
 
     def __init__(self, address: Address) -> None:
@@ -99,16 +100,18 @@ class MilvusCollection:
         effort = dict(self.facts.plan.search)
         if "ef" in effort:
             effort["ef"] = max(effort["ef"], limit)
-        answers = self._client.search(
-            self.address.collection,
-            data=vectors.tolist(),
-            limit=limit,
-            filter=expression or "",
-            output_fields=_FIELDS,
-            search_params={"params": effort},
-        )
+        at_once = max(1, _ROWS_AT_ONCE // limit)
         return [
-            [{**hit["entity"], "distance": hit["distance"]} for hit in hits] for hits in answers
+            [{**hit["entity"], "distance": hit["distance"]} for hit in hits]
+            for start in range(0, len(vectors), at_once)
+            for hits in self._client.search(
+                self.address.collection,
+                data=vectors[start : start + at_once].tolist(),
+                limit=limit,
+                filter=expression or "",
+                output_fields=_FIELDS,
+                search_params={"params": effort},
+            )
         ]
 
     def errors(self) -> Any:
