@@ -85,7 +85,7 @@ class Cluster:
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise error.cause or error from None
 
 
 def _called(function: Callable[[Item], Result], item: Item) -> Result:
@@ -100,23 +100,16 @@ def connected(address: str | None = None) -> Iterator[Cluster]:
     one of this machine alone, which ends with the block. Raises MissingPackageError without Ray,
     and SettingsError if nothing can be reached.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise MissingPackageError(
-            "engine ray needs the package ray; install it: pip install 'simsearch[ray]'"
-        ) from None
+    check_cluster(address)
+    import ray
+
     ours = not ray.is_initialized()
     if ours:
         where = address or os.environ.get("RAY_ADDRESS")
         try:
-            _check_reachable(where)
             ray.init(address=where, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
-            raise SettingsError(
-                f"cannot work on the Ray cluster at {where or 'this machine'}: {error}"
-            ) from None
+            raise _unreachable(where, error) from None
     try:
         yield Cluster(ray)
     finally:
@@ -124,8 +117,23 @@ def connected(address: str | None = None) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def _check_reachable(address: str | None) -> None:
-    """OSError if nobody listens at "host:port", which Ray would wait for long."""
-    host, _, port = (address or "").rpartition(":")
-    if host and port.isdecimal() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+def check_cluster(address: str | None = None) -> None:
+    """Raise what ``connected`` does, as far as it can be told without connecting: quickly."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise MissingPackageError(
+            "engine ray needs the package ray; install it: pip install 'simsearch[ray]'"
+        ) from None
+    where = address or os.environ.get("RAY_ADDRESS")
+    host, _, port = (where or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host and not ray.is_initialized():
+        try:  # Ray itself would wait for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError as error:
+            raise _unreachable(where, error) from None
+
+
+def _unreachable(where: str | None, error: Exception) -> SettingsError:
+    return SettingsError(f"cannot work on the Ray cluster at {where or 'this machine'}: {error}")

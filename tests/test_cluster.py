@@ -179,8 +179,12 @@ def test_a_machine_with_another_model_is_named(tiny_bert: Path, tiny_albert: Pat
         engines._encode_there(gone, mine.identity, ["a"])
 
 
-def test_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cluster_nothing_is_begun(tmp_path: Path) -> None:
     """In a process of its own: this one may be connected to another."""
-    code = "from simsearch.cluster import connected\nwith connected('127.0.0.1:1'): pass"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "SettingsError: cannot work on the Ray cluster at 127.0.0.1:1: " in ran.stderr
+    (tmp_path / "a.txt").write_text("a\n")
+    command = [sys.executable, "-m", "simsearch", "build", "a.txt", "--index", "i"]
+    command += ["--engine", "ray", "--ray-address", "127.0.0.1:1"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("simsearch: cannot work on the Ray cluster at 127.0.0.1:1: ")
+    assert not (tmp_path / "i").exists()

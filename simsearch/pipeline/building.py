@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simsearch.cluster import check_cluster
 from simsearch.config import (
     ENGINES,
     ColumnType,
@@ -210,7 +211,9 @@ def _check_engine(
         raise SettingsError(f"the engine is {engine!r}; give one of {', '.join(ENGINES)}")
     if engine == "ray" and isinstance(encoder, SentenceEncoder):
         raise SettingsError("engine 'ray' loads the encoder on each machine; give EncoderSettings")
-    if engine != "ray" and ray_address is not None:
+    if engine == "ray":
+        check_cluster(ray_address)  # before the corpus is read
+    elif ray_address is not None:
         raise SettingsError(f"the Ray address {ray_address} is of use with engine 'ray' only")
 
 
