@@ -67,4 +67,8 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 def canonical_json(value: object) -> str:
     """One spelling for equal JSON values, for hashing and comparing."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+# made once: with options of its own, json.dumps makes one for each call, which every document pays
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"))

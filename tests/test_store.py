@@ -887,6 +887,15 @@ class TestDamage:
         with pytest.raises(CorruptIndexError, match="document 8 was altered"):
             build(folder)
 
+    @pytest.mark.parametrize("number", [5, 9])
+    def test_document_that_an_unfinished_build_lacks_is_noticed(
+        self, folder: Path, number: int
+    ) -> None:
+        interrupted_build(folder, shards=1)
+        change(folder / "building.sqlite", f"DELETE FROM documents WHERE number = {number}")
+        with pytest.raises(CorruptIndexError, match=f"document {number} is missing"):
+            build(folder)
+
     def test_deleted_documents_are_counted_out(self, index: Path) -> None:
         change(index / "index.sqlite", "INSERT INTO tombstones VALUES (2), (5)")
         with StoredIndex.open(index) as stored:

@@ -16,7 +16,7 @@ from simsearch.config import Duplicates, OnError
 from simsearch.corpus import Row, RowProblem
 from simsearch.index.background import sample_pair_scores
 from simsearch.index.vectors import Vectors
-from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_passages
+from simsearch.store.chunks import Spans, insert_chunks, read_chunks, read_run
 from simsearch.store.database import create_database, open_database, sqlite_errors, transaction
 from simsearch.store.documents import IngestReport, insert_rows, read_documents
 from simsearch.store.folder import (
@@ -151,7 +151,7 @@ class Building:
         """The texts without a vector, in row order, up to ``size`` at a time."""
         for first_row in range(self.done, self.total, size):
             rows = range(first_row, min(first_row + size, self.total))
-            passages = read_passages(self._connection, self._path, self.chunks, rows)
+            passages = read_run(self._connection, self._path, self.chunks, rows)
             yield Shard(first_row, [passage.text for passage in passages])
 
     def commit(self, shard: Shard, vectors: Vectors, truncated: Mapping[int, int]) -> None:

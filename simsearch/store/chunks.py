@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from simsearch.index.background import Rows
 from simsearch.records import Document, Span
 from simsearch.store.database import damaged, sqlite_errors, stream
-from simsearch.store.documents import read_document
+from simsearch.store.documents import read_consecutive, read_document
 
 Spans = Callable[[Sequence[str]], list[list[Span]]]
 """Where to cut texts: for each its spans in order, from 0 to its end."""
@@ -176,14 +177,30 @@ def read_passages(
         if chunks.documents[row] != number:  # a long document is read once for all of its chunks
             number = int(chunks.documents[row])
             document = read_document(connection, path, number)
-        if chunks.spans is None:
-            yield Passage(document, None)
-            continue
-        start, stop = chunks.spans[row].tolist()
-        if stop > len(document.text):
-            raise damaged(
-                path,
-                f"chunk {row} ends at character {stop} of document {number}, which has "
-                f"{len(document.text)}",
-            )
-        yield Passage(document, (start, stop))
+        yield _passage(path, chunks, row, document)
+
+
+def read_run(
+    connection: apsw.Connection, path: Path, chunks: Chunks, rows: range
+) -> Iterator[Passage]:
+    """``read_passages`` of rows that follow each other, in less than half the time."""
+    numbers = chunks.documents[rows.start : rows.stop].tolist()
+    number, document = -1, Document("", "")
+    with closing(read_consecutive(connection, path, numbers[0], numbers[-1])) as documents:
+        for row, wanted in zip(rows, numbers, strict=True):
+            if wanted != number:
+                number, document = wanted, next(documents)
+            yield _passage(path, chunks, row, document)
+
+
+def _passage(path: Path, chunks: Chunks, row: int, document: Document) -> Passage:
+    if chunks.spans is None:
+        return Passage(document, None)
+    start, stop = chunks.spans[row].tolist()
+    if stop > len(document.text):
+        raise damaged(
+            path,
+            f"chunk {row} ends at character {stop} of document {chunks.documents[row]}, which has "
+            f"{len(document.text)}",
+        )
+    return Passage(document, (start, stop))

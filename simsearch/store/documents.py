@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,25 @@ def read_documents(
             yield [(int(number), _document(path, int(number), rest)) for number, *rest in batch]
 
 
+def read_consecutive(
+    connection: apsw.Connection, path: Path, first: int, last: int
+) -> Generator[Document]:
+    """The documents numbered from ``first`` to ``last``: ``read_document``, in one query."""
+    statement = (
+        "SELECT number, id, text, metadata, hash FROM documents "
+        "WHERE number BETWEEN ? AND ? ORDER BY number"
+    )
+    expected = first
+    with sqlite_errors(path):
+        for number, *rest in stream(connection, statement, (first, last)):
+            if number != expected:
+                break
+            yield _document(path, number, rest)
+            expected += 1
+    if expected <= last:
+        raise damaged(path, f"document {expected} is missing")
+
+
 def read_document(connection: apsw.Connection, path: Path, number: int) -> Document:
     """The document with this number.
 
@@ -236,7 +255,10 @@ def _document(path: Path, number: int, stored: Sequence[Any]) -> Document:
 
 
 def _as_json(document: Document) -> str:
-    return json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+    return _METADATA.encode(document.metadata)
+
+
+_METADATA = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _document_hash(document: Document) -> bytes:
