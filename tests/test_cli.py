@@ -272,6 +272,7 @@ def test_the_image_of_an_index_in_milvus_answers_as_the_index(run: Run, index: P
         ("export", index, "--to", "milvus", "--uri", "库.db", "--out", "x.parquet"),
         ("export", index, "--to", "milvus", "--uri", "库"),
         ("export", index, "--uri", "库.db"),
+        ("export", index, "--out", "x.parquet", "--memory", "5"),
     ):
         refused = run(*wrong)
         assert (refused.status, refused.out) == (2, ""), wrong

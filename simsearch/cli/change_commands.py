@@ -162,11 +162,10 @@ def optimize(index: Path, tune_on: Path | None, **options: Any) -> None:
     from simsearch import pipeline
     from simsearch.cli.render import printable
 
-    planned = ("kind", "recall_target", "memory_budget", "latency_target", "config")
     settings = settings_from(options)
     gained = pipeline.optimize(
         index,
-        settings.index if any(options[name] is not None for name in planned) else None,
+        settings.index if _planned(options) else None,
         tune_on=tune_on,
         text_column=settings.corpus.text_column,
         overrides=encoder_overrides(options),
@@ -245,7 +244,7 @@ def export(
 
     The file has documents, vectors, and what made them; `import` reads it. A collection answers
     queries as the folder does; exported again, it gets what has changed since. Its kind of index is
-    planned as `build` plans one. $MILVUS_TOKEN says who asks.
+    planned as `build` plans one, at first and to --replace it. $MILVUS_TOKEN says who asks.
 
     \b
     simsearch export indexes/faq --out faq.parquet
@@ -258,13 +257,19 @@ def export(
             raise click.UsageError("--to milvus needs --uri, and has no --out")
         _export_to_milvus(index, uri, collection, replace, options)
         return
-    if out is None or uri is not None or collection is not None or replace:
+    if out is None or uri is not None or collection is not None or replace or _planned(options):
         raise click.UsageError("--out names the new file; --uri and the like are for --to milvus")
     from simsearch.cli.render import printable
     from simsearch.store import export_index
 
     count = export_index(index, out)
     click.echo(printable(f"{out}: {counted(count, 'document')}"), err=True)
+
+
+def _planned(options: dict[str, Any]) -> bool:
+    """Whether the options say how to search."""
+    named = ("kind", "recall_target", "memory_budget", "latency_target", "config")
+    return any(options[name] is not None for name in named)
 
 
 def _export_to_milvus(
