@@ -23,8 +23,11 @@ def uncommented(line: str) -> str:
 
 
 def is_plain(line: str) -> bool:
-    """Whether a line calls simsearch and needs nothing of a shell but its quotes."""
-    return re.fullmatch(PLAIN, uncommented(line)) is not None
+    """Whether a line calls simsearch and needs nothing of a shell but its quotes.
+
+    Embedded Milvus is a server that stays in its process, so that has one of its own.
+    """
+    return re.fullmatch(PLAIN, uncommented(line)) is not None and "milvus" not in line
 
 
 class Block(NamedTuple):
