@@ -38,7 +38,7 @@ from simsearch.errors import (
 )
 from simsearch.records import Document
 from simsearch.search import Searcher
-from simsearch.store import IndexEditor, IndexKeeper, IndexWriter, Passage, StoredIndex
+from simsearch.store import IndexEditor, IndexKeeper, IndexWriter, Passage, StoredIndex, reader
 from simsearch.store.database import open_database
 
 CORPUS = Path("追 加.csv")
@@ -316,6 +316,25 @@ class TestReaders:
         with Searcher(ENCODER, StoredIndex.open(index)) as searcher:
             build(index, rows_of(["cc"]), plan_of(ENCODER, "new"), replace=True)
             assert [hit.text for hit in searcher.query("a")] == ["cc"]
+
+    def test_a_build_that_ends_between_a_look_and_the_reading_is_followed(
+        self, index: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked = []
+
+        def look(path: Path) -> tuple[int, int]:
+            found = reader_inode(path)
+            if not looked:
+                looked.append(found)  # after this a commit, and a build that sweeps its segments
+                add(index, [row("4", "c")])
+                build(index, rows_of(["cc"]), plan_of(ENCODER, "new"), replace=True)
+            return found
+
+        reader_inode = reader._inode
+        with Searcher(ENCODER, StoredIndex.open(index)) as searcher:
+            monkeypatch.setattr(reader, "_inode", look)
+            assert [hit.text for hit in searcher.query("a")] == ["cc"]
+        assert looked
 
     def test_segments_that_are_known_stay_mapped(self, index: Path) -> None:
         with StoredIndex.open(index) as stored:

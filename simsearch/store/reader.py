@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -77,15 +77,24 @@ class StoredIndex:
 
         Whoever writes waits for the block to end, and other threads do. Raises what ``open`` does.
         """
-        with self._lock:
-            if self._inode != _inode(self.folder / INDEX):  # a build has put another in its place
-                before = self._connection
-                _opened(self.folder, self._attach)
-                before.close()
-            with _snapshot(self._connection, self.folder / INDEX):
-                if read_generation(self._connection, self.folder / INDEX) != self.generation:
-                    self._load(self._connection)
-                yield
+        path = self.folder / INDEX
+        with self._lock, ExitStack() as snapshot:
+            while True:
+                if self._inode != _inode(path):  # a build has put another in its place
+                    before = self._connection
+                    _opened(self.folder, self._attach)
+                    before.close()
+                snapshot.enter_context(_snapshot(self._connection, path))
+                try:
+                    if read_generation(self._connection, path) != self.generation:
+                        self._load(self._connection)
+                    break
+                except StoreError:
+                    # since the look at it, a build has put another there, and swept the segments
+                    if self._inode == _inode(path):
+                        raise
+                    snapshot.close()
+            yield
 
     def _attach(self, connection: apsw.Connection) -> None:
         path = self.folder / INDEX
