@@ -100,12 +100,11 @@ def connected(address: str | None = None) -> Iterator[Cluster]:
     one of this machine alone, which ends with the block. Raises MissingPackageError without Ray,
     and SettingsError if nothing can be reached.
     """
-    check_cluster(address)
+    where = check_cluster(address)
     import ray
 
     ours = not ray.is_initialized()
     if ours:
-        where = address or os.environ.get("RAY_ADDRESS")
         try:
             ray.init(address=where, log_to_driver=False, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
@@ -117,8 +116,11 @@ def connected(address: str | None = None) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def check_cluster(address: str | None = None) -> None:
-    """Raise what ``connected`` does, as far as it can be told without connecting: quickly."""
+def check_cluster(address: str | None = None) -> str | None:
+    """Raise what ``connected`` does, as far as it can be told without connecting: quickly.
+
+    Returns the address that was given or that $RAY_ADDRESS has, if any.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -133,6 +135,7 @@ def check_cluster(address: str | None = None) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         except OSError as error:
             raise _unreachable(where, error) from None
+    return where
 
 
 def _unreachable(where: str | None, error: Exception) -> SettingsError:

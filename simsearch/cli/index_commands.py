@@ -207,6 +207,7 @@ def query(
     """
     from simsearch import pipeline
     from simsearch.cli.render import loading, print_hits, print_truncation
+    from simsearch.milvus import PREFIX
     from simsearch.records import hits_as_json
 
     settings = settings_from(options)
@@ -214,7 +215,7 @@ def query(
     given = encoder_overrides(options)
     searcher: Answering
     with loading(options["model"]):
-        if index.startswith("milvus+"):
+        if index.startswith(PREFIX):
             searcher = pipeline.open_milvus(index, overrides=given, reranker=wanted.reranker)
         else:
             searcher = pipeline.open_index(index, overrides=given, reranker=wanted.reranker)

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from simsearch.config import IndexSettings
 from simsearch.errors import StoreError
+from simsearch.index.vectors import Rows
 from simsearch.milvus.door import Address, connected, milvus_errors
 from simsearch.milvus.layout import (
     PROPERTY,
@@ -26,6 +28,7 @@ from simsearch.milvus.layout import (
     schema_of,
 )
 from simsearch.milvus.planning import build_index, plan_search, tuned_plan
+from simsearch.search import live_rows
 from simsearch.store import StoredIndex, differing_fields
 
 _ROWS_AT_ONCE = 1000  # of 1.5 KB of vector and some text: below what one request may have
@@ -186,7 +189,7 @@ class _Export:
             generation=stored.generation,
             created=facts["created"],
             documents=stored.count,
-            rows=len(self._rows()),
+            rows=len(self._rows),
             columns=columns,
             background=stored.background,
             plan=plan,
@@ -210,20 +213,20 @@ class _Export:
 
     # Rows
 
-    def _rows(self) -> Any:
+    @cached_property
+    def _rows(self) -> Rows:
         """The numbers of the rows of documents that were not deleted, int64 (n,)."""
-        documents = self.stored.chunks.documents
-        gone = np.array(sorted(self.stored.deleted), np.int64)
-        return np.flatnonzero(~np.isin(documents, gone))
+        live = live_rows(self.stored)
+        return np.arange(self.stored.rows) if live is None else live.rows
 
     def _metadata(self) -> Iterator[Any]:
-        numbers = np.unique(self.stored.chunks.documents[self._rows()])
+        numbers = np.unique(self.stored.chunks.documents[self._rows])
         return (self.stored.document(number).metadata for number in numbers.tolist())
 
     def _synchronize(self, name: str, columns: Mapping[str, Column | None]) -> tuple[int, int]:
         """Write the rows that are not there as they should be; delete those that should not be."""
         there = self._digests(name)
-        rows = self._rows()
+        rows = self._rows
         written = 0
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             batch = self._made(rows[start : start + _ROWS_AT_ONCE], columns)
@@ -252,7 +255,7 @@ class _Export:
             rows.close()
         return found
 
-    def _made(self, rows: Any, columns: Mapping[str, Column | None]) -> list[dict[str, Any]]:
+    def _made(self, rows: Rows, columns: Mapping[str, Column | None]) -> list[dict[str, Any]]:
         stored = self.stored
         documents = stored.chunks.documents[rows]
         chunks = rows - np.searchsorted(stored.chunks.documents, documents)
